@@ -1,0 +1,1 @@
+"""Model bundles: unpacking, manifest, checkpoint and the handshake between them."""

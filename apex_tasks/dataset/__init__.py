@@ -1,0 +1,1 @@
+"""Datasets: schema, freshness, feature lists, features from prices, and panels."""

@@ -1,0 +1,1 @@
+"""The Tokyo Stock Exchange: sessions and trading costs."""

@@ -1,0 +1,1 @@
+"""The PatchTST ranker: architecture, scoring and training."""

@@ -1,0 +1,1 @@
+"""From scores to a book: selection, weights, orders and settlement."""

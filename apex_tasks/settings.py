@@ -1,0 +1,238 @@
+"""Typed settings: `configs/apex.yaml`, overridden by environment variables `APEX_…`."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from apex_tasks.refusal import Refusal
+
+_PACKAGE = Path(__file__).resolve().parent
+SETTINGS_FILE_VARIABLE = "APEX_SETTINGS"
+
+
+def configs_folder() -> Path:
+    """Folder with the settings, feature lists and closures: in the wheel, or beside it in a checkout."""
+    packaged = _PACKAGE / "configs"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "configs"
+
+
+class Normalization(StrEnum):
+    """How features reach the model."""
+
+    CSZ = "csz"
+    RAW = "raw"
+
+
+class FeaturesMode(StrEnum):
+    """What happens to a feature that the dataset lacks."""
+
+    FILL_ZERO = "fill-zero"
+    STRICT = "strict"
+    DROP_MISSING = "drop-missing"
+
+
+class Policy(StrEnum):
+    """How target weights follow from the candidates."""
+
+    BASELINE = "baseline"
+
+
+class Severity(StrEnum):
+    """What a broken alert threshold does: stop before publish, or go on and tell."""
+
+    CRITICAL = "CRITICAL"
+    WARNING = "WARNING"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScheduleSettings(_Section):
+    """When the monthly rebalance is due."""
+
+    nth_session: Annotated[int, Field(ge=1, le=15)] = Field(
+        1, description="Which TSE session of the month rebalances (1 = first)."
+    )
+    grace_days: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="A missed slot older than this many days is skipped instead of run late; "
+        "unset: the latest missed slot always runs.",
+    )
+
+
+class FreshnessSettings(_Section):
+    """When the dataset counts as complete for the as-of session."""
+
+    min_row_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.95, description="Least rows of the as-of session, as a share of the trailing median."
+    )
+    trailing_sessions: Annotated[int, Field(ge=1)] = Field(
+        20, description="Sessions before the as-of session that make the trailing median."
+    )
+    poke_interval_seconds: Annotated[float, Field(gt=0)] = Field(
+        300.0, description="Seconds between two looks of the waiting sensor."
+    )
+    timeout_minutes: Annotated[float, Field(gt=0)] = Field(
+        180.0, description="Minutes until a dataset that stays incomplete fails the run."
+    )
+
+
+class RankingSettings(_Section):
+    """What is ranked, and how the model is fed."""
+
+    top_k: Annotated[int, Field(ge=1, le=500)] = Field(35, description="Names to hold.")
+    horizon: Literal[1, 5, 10, 20] = Field(20, description="Forecast horizon in sessions.")
+    normalization: Normalization = Field(
+        Normalization.CSZ, description="`csz`: z-score per day (production); `raw`: values as they are."
+    )
+    features_mode: FeaturesMode = Field(
+        FeaturesMode.FILL_ZERO,
+        description="Missing features: `fill-zero` (never for returns, targets, labels) or `strict` "
+        "(refuse). `drop-missing` cannot feed a fixed checkpoint and is always refused.",
+    )
+
+
+class SelectionSettings(_Section):
+    """The candidate gate where the bundle's config does not say (it has the first word)."""
+
+    k_ratio: float = Field(0.60, description="Share of the pool that the percentile gate keeps.")
+    k_min: Annotated[int, Field(ge=1)] = Field(53, description="Least candidates the gate keeps.")
+    sign: Literal[-1, 1] = Field(1, description="1: a higher score is better.")
+
+
+class PortfolioSettings(_Section):
+    """How candidates become a book."""
+
+    policy: Policy = Field(Policy.BASELINE, description="`baseline`: the frozen v0.1.0 algorithm.")
+    initial_capital_jpy: Annotated[float, Field(gt=0)] = Field(
+        10_000_000.0, description="Cash of a cold start, JPY."
+    )
+    candidate_multiplier: Annotated[float, Field(ge=1)] = Field(
+        2.0, description="Size of the candidate pool in multiples of top_k."
+    )
+    min_weight: Annotated[float, Field(ge=0, lt=1)] = Field(0.02, description="Least weight of a new name.")
+    turnover_limit: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.35, description="One-way turnover above which the step to the target is shortened."
+    )
+    cost_penalty: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="Multiple of the round-trip cost fraction taken off a new name's score."
+    )
+    min_alpha: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="Shortest step towards the target."
+    )
+    epsilon: Annotated[float, Field(gt=0)] = Field(
+        1e-8, description="Weights at or below this are dropped; tolerance of the weight comparisons."
+    )
+
+
+class InferenceSettings(_Section):
+    """How the forward pass uses the machine; it never changes a score beyond 1e-5."""
+
+    workers: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Threads that each run whole batches; unset: one per core."
+    )
+    batch_size: Annotated[int, Field(ge=1)] = Field(32, description="Stocks per forward pass.")
+
+
+class BundleLimits(_Section):
+    """Bounds on what a bundle may unpack to."""
+
+    max_unpacked_mib: Annotated[int, Field(ge=1)] = Field(512, description="Largest unpacked size, MiB.")
+    max_files: Annotated[int, Field(ge=1)] = Field(1000, description="Most files.")
+
+
+class AlertThreshold(_Section):
+    """A bound on one published metric; the alert fires when `metric comparison bound` is true."""
+
+    metric: str
+    comparison: Literal["<", "<=", ">", ">=", "!=", "=="]
+    bound: float
+    severity: Severity
+    remedy: str
+
+
+class ApexSettings(BaseSettings):
+    """All settings of a run, immutable once read.
+
+    Read from `configs/apex.yaml` (or the file that `APEX_SETTINGS` names); an environment variable
+    `APEX_HOME` or, with two underscores per level, `APEX_RANKING__TOP_K` wins over the file.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="APEX_", env_nested_delimiter="__"
+    )
+
+    home: str = Field("apex_home", description="Store of panels, scores, portfolios, audit: folder or URL.")
+    bundle: str | None = Field(None, description="Model bundle: folder or tar.gz.")
+    dataset: str | None = Field(None, description="Dataset: one parquet file.")
+    schedule: ScheduleSettings = ScheduleSettings()
+    freshness: FreshnessSettings = FreshnessSettings()
+    ranking: RankingSettings = RankingSettings()
+    selection: SelectionSettings = SelectionSettings()
+    portfolio: PortfolioSettings = PortfolioSettings()
+    inference: InferenceSettings = InferenceSettings()
+    bundle_limits: BundleLimits = BundleLimits()
+    thresholds: tuple[AlertThreshold, ...] = Field(
+        (), description="Alert thresholds: metric, comparison, bound, severity, remedy."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, the environment over the yaml file."""
+        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls, settings_file()))
+
+
+def settings_file() -> Path:
+    """The yaml file in force: `APEX_SETTINGS`, else the packaged `apex.yaml`."""
+    named = os.environ.get(SETTINGS_FILE_VARIABLE)
+    return Path(named) if named else configs_folder() / "apex.yaml"
+
+
+def load_settings() -> ApexSettings:
+    """Read and check the settings.
+
+    Raises
+    ------
+    Refusal
+        The file is missing, or a value is unknown or out of its range.
+    """
+    path = settings_file()
+    if not path.is_file():
+        raise Refusal(
+            "settings file is missing",
+            expected="a yaml file",
+            received="no such file",
+            where=path,
+            remedy=f"Set {SETTINGS_FILE_VARIABLE} to an existing file, or unset it for the packaged one.",
+        )
+    try:
+        return ApexSettings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise Refusal(
+            f"setting {name} is invalid ({error.error_count()} in all)",
+            expected=first["msg"],
+            received=repr(first.get("input")),
+            where=f"{path} or APEX_{name.upper().replace('.', '__')}",
+            remedy="Correct the value; the README's table lists every setting.",
+        ) from None
