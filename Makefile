@@ -1,0 +1,54 @@
+# Needs Python 3.11 and make, nothing else. `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo up test test-fast lint clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Install the pinned packages into .venv (again when their list changes)
+
+# The stamp comes last: an install that was interrupted is done again from an empty folder.
+$(INSTALLED): pyproject.toml constraints.txt
+	@for candidate in $${PYTHON:-} python3.11 python3 python; do \
+	  if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; \
+	  then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$${python:-}" ]; then \
+	  echo "Python 3.11 with its venv module is needed and was not found." >&2; \
+	  echo "What to do: install it (Debian: python3.11-venv), or run: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; \
+	  exit 1; \
+	fi; \
+	echo "Installing the pinned packages into $(VENV) with $$python; a few minutes the first time."; \
+	SECONDS=0; \
+	"$$python" -m venv --clear $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+	echo "Installed in $$SECONDS s."
+	@touch $@
+
+demo: $(INSTALLED) ## SYNTHETIC: data, model bundle, Airflow, one month published; once more changes nothing
+	@$(BIN)/python scripts/demo.py
+
+up: $(INSTALLED) ## SYNTHETIC: Airflow with the demo's bundle in the foreground; Ctrl-C stops it
+	@$(BIN)/python scripts/up.py
+
+test: $(INSTALLED) ## All tests
+	@$(BIN)/python -m pytest
+
+test-fast: $(INSTALLED) ## Tests that need neither training nor the four Airflow processes
+	@$(BIN)/python -m pytest -m "not slow and not e2e"
+
+lint: $(INSTALLED) ## Linter, formatter, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean: ## Remove the demo's folder and all caches; .venv stays
+	@rm -rf .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,190 @@
+"""Step build-panel: the windows of one as-of session, and the prices that later steps need."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from apex_tasks.bundle.handshake import ResolvedBundle
+from apex_tasks.dataset.freshness import check_freshness
+from apex_tasks.dataset.keys import scan_keys
+from apex_tasks.dataset.panel import Panel, Progress
+from apex_tasks.dataset.panel import build_panel as build_windows
+from apex_tasks.dataset.prices import check_units, read_prices
+from apex_tasks.dataset.schema import CODE, DATE, open_dataset
+from apex_tasks.refusal import Refusal
+from apex_tasks.request import RunRequest
+from apex_tasks.store import Artifact, Store, content_key, file_sha256
+
+PANELS = "panels"
+ROWS, WINDOWS, PRICES = "rows.npy", "windows.parquet", "prices.parquet"
+WINDOW_START = "window_start"
+PRICE_HISTORY_DAYS = 70
+"""Calendar days of prices kept with a panel: enough to settle orders of two months ago."""
+
+
+class PanelReference(BaseModel):
+    """A panel in the store and the supply it stands for.
+
+    Attributes
+    ----------
+    key, content_hash
+        Where it lies, and the hash of all that it holds.
+    dataset_sha256
+        Hash of the dataset file it was built from.
+    listed, eligible
+        Stocks with a row on the as-of session, and those with a full window.
+    median_rows
+        Median rows of the sessions before.
+    non_finite_cells, non_finite_features
+        NaN and infinite cells treated as missing, and the features that have them.
+    filled_features
+        Features that the dataset lacks, fed as 0.
+    warnings
+        What a reader of the book must know of the data.
+    cached
+        The panel was in the store already.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    content_hash: str
+    dataset_sha256: str
+    listed: int
+    eligible: int
+    median_rows: float
+    non_finite_cells: int
+    non_finite_features: tuple[str, ...]
+    filled_features: tuple[str, ...]
+    warnings: tuple[str, ...]
+    cached: bool
+
+
+def build_panel(
+    request: RunRequest, bundle: ResolvedBundle, store: Store, progress: Progress | None = None
+) -> PanelReference:
+    """Build the as-of session's panel, or find it in the store.
+
+    Raises
+    ------
+    Refusal
+        The dataset lacks the as-of session, has duplicate or null keys, holds ranks for amounts, or leaves
+        fewer eligible stocks than the bundle's `min_stocks_per_day`.
+    """
+    dataset_sha256 = file_sha256(open_dataset(request.dataset).path)
+    key = content_key(
+        dataset=dataset_sha256,
+        as_of=request.as_of,
+        lookback=bundle.lookback,
+        plan=bundle.plan.model_dump(mode="json"),
+        normalization=request.settings.ranking.normalization,
+        clip_sigma=bundle.clip_sigma,
+        freshness=request.settings.freshness.model_dump(mode="json"),
+        price_history_days=PRICE_HISTORY_DAYS,
+    )
+    stored = store.find(PANELS, key)
+    cached = stored is not None
+    artifact = stored or _build(request, bundle, store, key, progress)
+    reference = PanelReference.model_validate(
+        {
+            "key": key,
+            "content_hash": artifact.content_hash,
+            "dataset_sha256": dataset_sha256,
+            "cached": cached,
+            **artifact.details,
+        }
+    )
+    if reference.eligible < bundle.min_stocks_per_day:
+        raise Refusal(
+            f"too few eligible stocks on {request.as_of}",
+            expected=f"at least {bundle.min_stocks_per_day} with {bundle.lookback} rows each",
+            received=f"{reference.eligible} eligible of {reference.listed} listed",
+            where=request.dataset,
+            remedy="Deliver a dataset that reaches far enough back and is complete on the as-of session.",
+        )
+    return reference
+
+
+def read_windows(artifact: Artifact) -> pd.DataFrame:
+    """Eligible stocks of a stored panel: `Code` and `window_start`, by Code."""
+    return pd.read_parquet(io.BytesIO(artifact.read_bytes(WINDOWS)))
+
+
+def read_panel_prices(artifact: Artifact) -> pd.DataFrame:
+    """Prices of a stored panel, as `dataset.prices.read_prices` gives them."""
+    return pd.read_parquet(io.BytesIO(artifact.read_bytes(PRICES)))
+
+
+def _build(
+    request: RunRequest, bundle: ResolvedBundle, store: Store, key: str, progress: Progress | None
+) -> Artifact:
+    as_of = request.as_of
+    dataset = open_dataset(request.dataset, numeric=bundle.plan.columns)
+    freshness = check_freshness(request.dataset, as_of, request.settings.freshness)
+    if freshness.rows == 0:
+        raise freshness.refusal()
+    prices = read_prices(dataset, as_of - dt.timedelta(days=PRICE_HISTORY_DAYS), as_of)
+    warnings = check_units(prices, as_of, request.dataset)
+    if not freshness.ready:
+        warnings.append(str(freshness.refusal()))
+    panel = build_windows(
+        dataset,
+        bundle.plan,
+        [as_of],
+        lookback=bundle.lookback,
+        normalization=request.settings.ranking.normalization,
+        clip_sigma=bundle.clip_sigma,
+        keys=scan_keys(dataset, as_of),
+        progress=progress,
+    )
+    names = [source.feature for source in bundle.plan.sources]
+    non_finite = [name for name, count in zip(names, panel.non_finite, strict=True) if count]
+    if non_finite:
+        warnings.append(
+            f"{int(panel.non_finite.sum())} NaN or infinite cells in {len(non_finite)} features were treated "
+            f"as missing: {', '.join(non_finite[:5])}{' …' if len(non_finite) > 5 else ''}"
+        )
+    if bundle.plan.filled:
+        warnings.append(
+            f"{len(bundle.plan.filled)} features are not in the dataset and were fed as 0: "
+            f"{', '.join(bundle.plan.filled[:5])}{' …' if len(bundle.plan.filled) > 5 else ''}"
+        )
+    window = panel.windows[as_of]
+    return store.write(
+        PANELS,
+        key,
+        files={
+            ROWS: _npy_writer(panel),
+            WINDOWS: _parquet(pd.DataFrame({CODE: window.codes, WINDOW_START: window.start})),
+            PRICES: _parquet(prices),
+        },
+        details={
+            "listed": freshness.rows,
+            "eligible": len(window.codes),
+            "median_rows": freshness.median_rows,
+            "non_finite_cells": int(panel.non_finite.sum()),
+            "non_finite_features": non_finite,
+            "filled_features": bundle.plan.filled,
+            "warnings": warnings,
+        },
+    )
+
+
+def _npy_writer(panel: Panel):  # type: ignore[no-untyped-def]
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, panel.rows, allow_pickle=False)
+
+    return write
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,150 @@
+"""Strict readers of the JSON and YAML that a bundle ships: bounded, without duplicate keys, never executing."""
+
+from __future__ import annotations
+
+import json
+import math
+import reprlib
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from apex_tasks.refusal import Refusal
+
+MAX_BYTES = 256 * 1024
+MAX_NODES = 50_000
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_json(data: bytes, where: str) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Raises
+    ------
+    Refusal
+        The text is too long, is not JSON, repeats a key, holds NaN or infinity, or is no object.
+    """
+    _bound(data, where)
+    try:
+        document = json.loads(
+            data, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+        )
+    except (ValueError, RecursionError) as error:
+        raise _unreadable("JSON", str(error), where) from None
+    return _mapping(document, "JSON", where)
+
+
+def read_yaml(data: bytes, where: str) -> dict[str, Any]:
+    """Parse a YAML mapping of plain values.
+
+    Aliases are counted as often as they are used, before any of them is expanded.
+
+    Raises
+    ------
+    Refusal
+        The text is too long, is not YAML, names a Python object, repeats a key, expands beyond
+        `MAX_NODES` values, or is no mapping.
+    """
+    _bound(data, where)
+    try:
+        loader = yaml.SafeLoader(data)
+        root = loader.get_single_node()
+        if root is None:
+            return _mapping(None, "YAML", where)
+        _check_nodes(root)
+        document = loader.construct_document(root)  # type: ignore[no-untyped-call]
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise _unreadable("YAML", str(error), where) from None
+    return _mapping(document, "YAML", where)
+
+
+def validated(model: type[Model], document: dict[str, Any], where: str) -> Model:
+    """Validate a document.
+
+    Raises
+    ------
+    Refusal
+        Naming the first key at fault.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise bad_key(
+            ".".join(str(part) for part in first["loc"]), first["msg"], first["input"], where
+        ) from None
+
+
+def bad_key(key: str, expected: str, received: object, where: str) -> Refusal:
+    """Refusal of one key of a document."""
+    return Refusal(
+        f"key {key} is invalid",
+        expected=expected,
+        received=reprlib.repr(received),
+        where=f"{where}, {key}",
+        remedy="Correct the key where the bundle is made and seal the bundle again, or fetch a sound one.",
+    )
+
+
+def _check_nodes(root: yaml.Node) -> None:
+    waiting, count = [root], 0
+    while waiting:
+        node = waiting.pop()
+        count += 1
+        if count > MAX_NODES:
+            raise ValueError(f"expands to more than {MAX_NODES} values")
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
+            if repeated:
+                raise ValueError(f"key {repeated[0]} appears twice")
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise ValueError("a key appears twice in one object")
+    return document
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is beyond float64")
+    return value
+
+
+def _bound(data: bytes, where: str) -> None:
+    if len(data) > MAX_BYTES:
+        raise Refusal(
+            "document is too long",
+            expected=f"at most {MAX_BYTES} bytes",
+            received=f"{len(data)} bytes",
+            where=where,
+            remedy="Fetch the bundle again: no sound bundle has a document of this size.",
+        )
+
+
+def _mapping(document: object, kind: str, where: str) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise _unreadable(kind, f"a {type(document).__name__} at the top", where)
+    return document
+
+
+def _unreadable(kind: str, received: str, where: str) -> Refusal:
+    return Refusal(
+        f"not a readable {kind} document",
+        expected=f"{kind} with a mapping at the top and each key once",
+        received=" ".join(received.split())[:200],
+        where=where,
+        remedy="Fetch the bundle again, or correct the document where the bundle is made.",
+    )

@@ -1,0 +1,176 @@
+"""MANIFEST.lock: what a bundle holds, with the hashes that are checked before anything is deserialised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from apex_tasks.bundle.archive import MANIFEST, BundleFiles
+from apex_tasks.bundle.documents import bad_key, read_json, validated
+from apex_tasks.refusal import Refusal
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+class _Entry(BaseModel):
+    """Unknown keys are kept, so that a manifest of a later release is still accepted."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class CheckpointEntry(_Entry):
+    """The weights, and what they were trained for."""
+
+    file: str
+    sha256: str
+    base_features: Count | None = None
+    effective_dim: Count | None = None
+    csz_mode: str | None = None
+    patch_multiplier: JsonValue = None
+
+
+class ConfigEntry(_Entry):
+    """The training configuration."""
+
+    file: str
+    sha256: str
+    patch_multiplier: JsonValue = None
+
+
+class ExpectedBehavior(_Entry):
+    """What a correct run of the bundle shows."""
+
+    model_init_log: str | None = None
+    effective_dim: Count | None = None
+
+
+class Manifest(_Entry):
+    """MANIFEST.lock."""
+
+    bundle_version: JsonValue = None
+    created: JsonValue = None
+    git_tag: JsonValue = None
+    checkpoint: CheckpointEntry
+    config: ConfigEntry
+    dataset: dict[str, JsonValue] | None = None
+    expected_behavior: ExpectedBehavior = ExpectedBehavior()
+    performance_benchmarks: dict[str, JsonValue] = {}
+    critical_alerts: dict[str, JsonValue] = {}
+    operational_rules: JsonValue = None
+
+
+class FileStatus(StrEnum):
+    """What the manifest says of a file in the bundle."""
+
+    VERIFIED = "verified"
+    UNLISTED = "unlisted"
+    MANIFEST = "manifest"
+
+
+class BundleFile(BaseModel):
+    """One file of the bundle: path from its root, SHA-256 in hex, and whether the manifest vouches for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    sha256: str
+    status: FileStatus
+
+
+@dataclass(frozen=True)
+class VerifiedManifest:
+    """A manifest whose every hash has been compared with the bytes at hand.
+
+    Attributes
+    ----------
+    checkpoint_path, config_path
+        Where the two mandatory files lie in the bundle.
+    files
+        All files of the bundle, in path order.
+    not_shipped
+        Files that the manifest hashes but the bundle leaves out: only the training dataset may be. They
+        have not been checked.
+    """
+
+    manifest: Manifest
+    checkpoint_path: str
+    config_path: str
+    files: tuple[BundleFile, ...]
+    not_shipped: tuple[str, ...]
+
+
+def verify_manifest(files: BundleFiles) -> VerifiedManifest:
+    """Read MANIFEST.lock and compare every hash in it: each mapping, anywhere, that has `file` and `sha256`.
+
+    Raises
+    ------
+    Refusal
+        The manifest is not readable, lacks the checkpoint or config entry, names a file that is not in the
+        bundle, or a hash differs.
+    """
+    document = read_json(files.contents[MANIFEST], MANIFEST)
+    manifest = validated(Manifest, document, MANIFEST)
+    verified: dict[str, str] = {}
+    not_shipped = []
+    for key, entry in _hashed_entries(document):
+        path = _verify_entry(key, entry, files)
+        if path is None:
+            not_shipped.append(str(entry["file"]))
+        else:
+            verified[key] = path
+    vouched = frozenset(verified.values())
+    listed = tuple(
+        BundleFile(path=path, sha256=digest, status=_status(path, vouched))
+        for path, digest in files.hashes.items()
+    )
+    return VerifiedManifest(
+        manifest, verified["checkpoint"], verified["config"], listed, tuple(not_shipped)
+    )
+
+
+def _status(path: str, vouched: frozenset[str]) -> FileStatus:
+    if path == MANIFEST:
+        return FileStatus.MANIFEST
+    return FileStatus.VERIFIED if path in vouched else FileStatus.UNLISTED
+
+
+def _hashed_entries(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if "file" in node and "sha256" in node:
+            yield key, node
+        for name, child in node.items():
+            yield from _hashed_entries(child, f"{key}.{name}" if key else name)
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _hashed_entries(child, f"{key}[{index}]")
+
+
+def _verify_entry(key: str, entry: dict[str, Any], files: BundleFiles) -> str | None:
+    """Path of the file in the bundle; None for a dataset that is not shipped."""
+    is_dataset = key == "dataset"
+    name, digest = entry["file"], entry["sha256"]
+    if not isinstance(name, str) or not name:
+        raise bad_key(f"{key}.file", "the path of a file in the bundle", name, MANIFEST)
+    candidates = files.named(name)
+    if is_dataset and not candidates:
+        return None
+    path = PurePosixPath(name)
+    if not is_dataset and (path.is_absolute() or ".." in path.parts):
+        raise bad_key(f"{key}.file", "a path inside the bundle", name, MANIFEST)
+    if not isinstance(digest, str):
+        raise bad_key(f"{key}.sha256", "64 hex digits", digest, MANIFEST)
+    matching = [candidate for candidate in candidates if files.hashes[candidate] == digest.lower()]
+    if not matching:
+        raise Refusal(
+            f"{key} does not match {MANIFEST}" if candidates else f"{key} is not in the bundle",
+            expected=f"sha256 {digest}",
+            received=", ".join(files.hashes[candidate] for candidate in candidates) or "no such file",
+            where=", ".join(candidates) or name,
+            remedy="The bundle was damaged or changed after it was sealed: fetch it again, and do not edit it.",
+        )
+    return matching[0]

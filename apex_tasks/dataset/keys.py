@@ -1,0 +1,138 @@
+"""The (Date, Code) keys of a dataset: which rows exist, and where, without decoding any feature."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from apex_tasks.dataset.schema import CODE, DATE, DatasetFile, dates_as_days, day_from_epoch, days_since_epoch
+from apex_tasks.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class RowKeys:
+    """Keys of all rows dated up to the last day of interest, sorted by Code, then Date.
+
+    Attributes
+    ----------
+    codes : (n_codes,) str
+        Distinct codes, ascending.
+    code_index : (n_rows,) int32
+        Position of each row's code in `codes`.
+    days : (n_rows,) int32
+        Days since 1970-01-01.
+    group, row_in_group : (n_rows,) int32
+        Where the row stands in the file.
+    age : (n_rows,) int64
+        How many rows the same stock has before this one.
+    """
+
+    codes: npt.NDArray[np.str_]
+    code_index: npt.NDArray[np.int32]
+    days: npt.NDArray[np.int32]
+    group: npt.NDArray[np.int32]
+    row_in_group: npt.NDArray[np.int32]
+    age: npt.NDArray[np.int64]
+
+    def on(self, day: dt.date) -> npt.NDArray[np.int64]:
+        """Positions of the rows of one day, by Code."""
+        return np.flatnonzero(self.days == days_since_epoch(day))
+
+
+def scan_keys(dataset: DatasetFile, last: dt.date) -> RowKeys:
+    """Read the keys of all rows dated `last` or earlier; later rows are not looked at.
+
+    Raises
+    ------
+    Refusal
+        A key is null or occurs twice.
+    """
+    wanted = [group for group in dataset.row_groups if group.may_hold(None, last)]
+    days, groups, rows_in_group, code_indices = [], [], [], []
+    code_numbers: dict[str, int] = {}
+    with dataset.open() as file:
+        for group in wanted:
+            table = file.read_row_group(group.index, columns=[DATE, CODE])
+            group_days = dates_as_days(table[DATE])
+            keep = np.flatnonzero(group_days <= days_since_epoch(last)).astype(np.int32)
+            code_indices.append(_number_codes(table[CODE], code_numbers)[keep])
+            days.append(group_days[keep])
+            groups.append(np.full(len(keep), group.index, dtype=np.int32))
+            rows_in_group.append(keep)
+    names = np.array(list(code_numbers), dtype=np.str_)
+    by_name = np.argsort(names)
+    rank = np.empty(len(names), dtype=np.int32)
+    rank[by_name] = np.arange(len(names), dtype=np.int32)
+    code_index = rank[_concatenate(code_indices)]
+    all_days = _concatenate(days)
+    order = _order_by_code_then_day(code_index, all_days)
+    code_index, all_days = code_index[order], all_days[order]
+    _refuse_duplicates(dataset, names[by_name], code_index, all_days)
+    return RowKeys(
+        names[by_name],
+        code_index,
+        all_days,
+        _concatenate(groups)[order],
+        _concatenate(rows_in_group)[order],
+        _age_within_code(code_index),
+    )
+
+
+def _concatenate(parts: list[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
+
+
+def _number_codes(column: pa.ChunkedArray, code_numbers: dict[str, int]) -> npt.NDArray[np.int32]:
+    """Number a row group's codes in order of first sight, across all row groups."""
+    chunks = []
+    for chunk in column.chunks:
+        encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+        if encoded.null_count or encoded.dictionary.null_count:
+            raise Refusal(
+                "dataset has rows without a Code",
+                expected="no nulls in Code",
+                received=f"{max(encoded.null_count, encoded.dictionary.null_count)} nulls",
+                where=CODE,
+                remedy="Drop or repair these rows where the dataset is made.",
+            )
+        local = [code_numbers.setdefault(code, len(code_numbers)) for code in encoded.dictionary.to_pylist()]
+        chunks.append(np.asarray(local, dtype=np.int32)[encoded.indices.to_numpy()])
+    return _concatenate(chunks)
+
+
+def _order_by_code_then_day(
+    code_index: npt.NDArray[np.int32], days: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int64]:
+    """Stable sort by Code, then Date; usual files are sorted by Date already, which saves one sort."""
+    if len(days) and bool((np.diff(days) < 0).any()):
+        return np.lexsort((days, code_index))
+    small = code_index.astype(np.uint16) if len(code_index) and code_index.max() < 2**16 else code_index
+    return np.argsort(small, kind="stable")  # radix sort for 16 bits
+
+
+def _age_within_code(code_index: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    position = np.arange(len(code_index))
+    is_first = np.concatenate([[True], code_index[1:] != code_index[:-1]]) if len(code_index) else []
+    return position - np.maximum.accumulate(np.where(is_first, position, 0)) if len(position) else position
+
+
+def _refuse_duplicates(
+    dataset: DatasetFile,
+    codes: npt.NDArray[np.str_],
+    code_index: npt.NDArray[np.int32],
+    days: npt.NDArray[np.int32],
+) -> None:
+    twice = np.flatnonzero((code_index[1:] == code_index[:-1]) & (days[1:] == days[:-1]))
+    if len(twice):
+        first = twice[0]
+        raise Refusal(
+            "dataset has duplicate (Date, Code) rows",
+            expected="one row per stock and day",
+            received=f"{len(twice)} duplicates, the first {day_from_epoch(days[first])} {codes[code_index[first]]}",
+            where=dataset.path,
+            remedy="Remove the duplicates where the dataset is made.",
+        )

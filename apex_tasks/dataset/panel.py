@@ -1,0 +1,193 @@
+"""Panels: the windows of feature rows that the model reads, for one or many as-of dates.
+
+A window is a stock's own last `lookback` rows, so it stretches over a suspension. All windows lie in one
+row store sorted by Code, then Date, where each is a run of consecutive rows; many dates share their rows.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from apex_tasks.dataset.feature_columns import read_features
+from apex_tasks.dataset.features import FeaturePlan
+from apex_tasks.dataset.keys import RowKeys, scan_keys
+from apex_tasks.dataset.normalization import cross_sectional_zscore
+from apex_tasks.dataset.schema import DatasetFile
+from apex_tasks.settings import Normalization
+
+Progress = Callable[[str, float, float], None]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The eligible stocks of one as-of date.
+
+    Attributes
+    ----------
+    codes : (n_stocks,) str
+        Ascending.
+    start : (n_stocks,) int64
+        First row of each stock's window in the row store.
+    """
+
+    codes: npt.NDArray[np.str_]
+    start: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Row store and windows.
+
+    Attributes
+    ----------
+    rows : (n_rows, n_features) float32
+        Normalised feature rows in (Code, Date) order.
+    windows
+        Per as-of date, the eligible stocks.
+    row_code : (n_rows,) int32 and row_day : (n_rows,) int32
+        Code (position in `codes`) and day (since 1970-01-01) of each stored row.
+    codes : (n_codes,) str
+        All codes of the dataset up to the last as-of date, ascending.
+    non_finite : (n_features,) int64
+        NaN and infinite values met on the panel's days and treated as missing; nulls do not count.
+    """
+
+    rows: npt.NDArray[np.float32]
+    windows: dict[dt.date, Windows]
+    row_code: npt.NDArray[np.int32]
+    row_day: npt.NDArray[np.int32]
+    codes: npt.NDArray[np.str_]
+    non_finite: npt.NDArray[np.int64]
+
+
+def build_panel(
+    dataset: DatasetFile,
+    plan: FeaturePlan,
+    as_of_dates: Sequence[dt.date],
+    *,
+    lookback: int,
+    normalization: Normalization,
+    clip_sigma: float,
+    keys: RowKeys | None = None,
+    progress: Progress | None = None,
+) -> Panel:
+    """Decode the rows that the dates need, normalise them and lay out the windows.
+
+    A stock is eligible on a date when it has a row on it and at least `lookback` rows up to it; in raw mode
+    its window must also be free of missing values. Only row groups that hold a needed day are decoded, and
+    of those only the planned columns; z-scores use every row of a day, eligible or not.
+
+    Parameters
+    ----------
+    keys
+        Result of `scan_keys` for the last date, when the caller has it already.
+
+    Returns
+    -------
+    Panel
+        Dates without any eligible stock have empty windows.
+    """
+    dates = sorted(set(as_of_dates))
+    if keys is None:
+        keys = scan_keys(dataset, dates[-1])
+    ends = {day: _window_ends(keys, day, lookback) for day in dates}
+    needed, slot = _lay_out(len(keys.days), ends.values(), lookback)
+
+    rows = np.empty((int(needed.sum()), len(plan.sources)), dtype=np.float32)
+    non_finite = np.zeros(len(plan.sources), dtype=np.int64)
+    for day_features, day_slots in _days(dataset, plan, keys, needed, slot, non_finite, progress):
+        if normalization is Normalization.CSZ:
+            day_features = cross_sectional_zscore(day_features, clip_sigma)
+        stored = day_slots >= 0
+        rows[day_slots[stored]] = day_features[:, stored].T
+    windows = {
+        day: Windows(keys.codes[keys.code_index[end]], slot[end] - lookback + 1) for day, end in ends.items()
+    }
+    if normalization is Normalization.RAW:
+        windows = _without_missing(rows, windows, lookback)
+    return Panel(rows, windows, keys.code_index[needed], keys.days[needed], keys.codes, non_finite)
+
+
+def _window_ends(keys: RowKeys, day: dt.date, lookback: int) -> npt.NDArray[np.int64]:
+    on_day = keys.on(day)
+    return on_day[keys.age[on_day] >= lookback - 1]
+
+
+def _lay_out(
+    n_rows: int, ends: Iterable[npt.NDArray[np.int64]], lookback: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Mark the rows that any window covers and number them; -1 where none does."""
+    steps = np.zeros(n_rows + 1, dtype=np.int64)
+    for end in ends:
+        steps[end - lookback + 1] += 1
+        steps[end + 1] -= 1
+    needed = np.cumsum(steps[:-1]) > 0
+    return needed, np.where(needed, np.cumsum(needed) - 1, -1)
+
+
+def _days(
+    dataset: DatasetFile,
+    plan: FeaturePlan,
+    keys: RowKeys,
+    needed: npt.NDArray[np.bool_],
+    slot: npt.NDArray[np.int64],
+    non_finite: npt.NDArray[np.int64],
+    progress: Progress | None,
+) -> Iterator[tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]]:
+    """Yield, day by day, all rows of a needed day: features (n_features, n_stocks) and store slots.
+
+    Row groups stream through: a day is handed on as soon as all its rows have been read, so a file sorted
+    by Date never holds more than a row group's rows in memory.
+    """
+    n_days = int(keys.days.max()) + 1 if len(keys.days) else 0
+    day_needed = np.zeros(n_days, dtype=bool)
+    day_needed[keys.days[needed]] = True
+    wanted = np.flatnonzero(day_needed[keys.days])  # all rows of these days, needed themselves or not
+    missing_rows = np.bincount(keys.days[wanted], minlength=n_days)
+    by_place = wanted[np.lexsort((keys.row_in_group[wanted], keys.group[wanted]))]
+    groups, first_of_group = np.unique(keys.group[by_place], return_index=True)
+    pieces = np.split(by_place, first_of_group[1:])
+
+    waiting: list[tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]] = []
+    with dataset.open() as file:
+        for done, (group, piece) in enumerate(zip(groups, pieces, strict=True)):
+            if progress:
+                progress("Building panel", done, len(groups))
+            table = file.read_row_group(int(group), columns=list(plan.columns))
+            block, bad = read_features(table, plan, keys.row_in_group[piece])
+            non_finite += bad
+            waiting.append((block, piece))
+            missing_rows -= np.bincount(keys.days[piece], minlength=n_days)
+            waiting_days = np.unique(np.concatenate([keys.days[rows] for _, rows in waiting]))
+            complete = waiting_days[missing_rows[waiting_days] == 0]
+            if not len(complete):
+                continue
+            block = np.concatenate([part for part, _ in waiting], axis=1)
+            rows = np.concatenate([part for _, part in waiting])
+            order = np.lexsort((rows, keys.days[rows]))  # by day, then Code: sums never depend on file order
+            block, rows = block[:, order], rows[order]
+            days = keys.days[rows]
+            for day in complete:
+                first, last = np.searchsorted(days, [day, day + 1])
+                yield block[:, first:last], slot[rows[first:last]]
+            rest = missing_rows[days] > 0
+            waiting = [(block[:, rest], rows[rest])] if rest.any() else []
+    if progress and len(groups):
+        progress("Building panel", len(groups), len(groups))
+
+
+def _without_missing(
+    rows: npt.NDArray[np.float32], windows: dict[dt.date, Windows], lookback: int
+) -> dict[dt.date, Windows]:
+    """Drop windows that hold a missing value, by a cumulative count over the row store."""
+    missing_before = np.concatenate([[0], np.cumsum(~np.isfinite(rows).all(axis=1))])
+    kept = {}
+    for day, window in windows.items():
+        clean = missing_before[window.start + lookback] == missing_before[window.start]
+        kept[day] = Windows(window.codes[clean], window.start[clean])
+    return kept

@@ -1,0 +1,130 @@
+"""Write the dataset file that the other steps read."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from apex_tasks.dataset.price_features.definitions import LEFT_OUT_FEATURES, PRICE_FEATURES
+from apex_tasks.dataset.price_features.engine import feature_columns, with_features
+from apex_tasks.dataset.price_features.rows import read_prices
+from apex_tasks.refusal import Refusal
+
+ROW_GROUP_ROWS = 131_072
+_READ, _COMPUTED = 0.1, 0.6
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """What `write_dataset` wrote.
+
+    Attributes
+    ----------
+    features_left_out
+        Those of the model's features that the file has not: neither computed nor brought by the prices.
+    rows_without_price
+        Rows whose Close (or AdjustmentClose) is null, not positive or not finite; they have no price features.
+    rows_without_volume
+        Rows whose Volume is null, negative or not finite.
+    """
+
+    rows: int
+    stocks: int
+    sessions: int
+    features_computed: tuple[str, ...]
+    features_left_out: tuple[str, ...]
+    first_date: datetime.date
+    last_date: datetime.date
+    rows_without_price: int
+    rows_without_volume: int
+
+
+def write_dataset(
+    prices_file: Path, out: Path, progress: Callable[[float], None] | None = None
+) -> DatasetSummary:
+    """Compute the price features of a parquet file and write the dataset file.
+
+    The file appears under its name only when it is complete: parquet, zstd, sorted by Date, Code, in row groups
+    of 131,072 rows with statistics, so that a reader skips the row groups of other dates.
+
+    Parameters
+    ----------
+    prices_file
+        Parquet file as `compute_price_features` takes it.
+    out
+        File to write; an existing one is replaced.
+    progress
+        Called with the finished fraction, rising from 0 to 1.
+
+    Raises
+    ------
+    Refusal
+        The prices cannot be read, are refused by `compute_price_features`, or `out` is a folder.
+    """
+    report = progress or (lambda _fraction: None)
+    if out.is_dir():
+        raise Refusal(
+            "dataset cannot be written",
+            expected="the name of a file",
+            received="a folder",
+            where=out,
+            remedy="Name a file, e.g. dataset.parquet.",
+        )
+    rows = read_prices(_read(prices_file))
+    report(_READ)
+    columns = {}
+    for name, column in feature_columns(rows):
+        columns[name] = column
+        report(_READ + (_COMPUTED - _READ) * len(columns) / len(PRICE_FEATURES))
+    dataset = with_features(rows, columns)
+    _write(dataset, out, lambda written: report(_COMPUTED + (1 - _COMPUTED) * written))
+    return DatasetSummary(
+        rows=dataset.num_rows,
+        stocks=rows.n_stocks,
+        sessions=rows.n_sessions,
+        features_computed=tuple(feature.name for feature in PRICE_FEATURES),
+        features_left_out=tuple(f.name for f in LEFT_OUT_FEATURES if f.name not in dataset.column_names),
+        first_date=dataset["Date"][0].as_py(),
+        last_date=dataset["Date"][-1].as_py(),
+        rows_without_price=rows.rows_without_price,
+        rows_without_volume=rows.rows_without_volume,
+    )
+
+
+def _read(prices_file: Path) -> pa.Table:
+    try:
+        # ParquetFile reads this one file; a folder called Date=... above it must not add a column.
+        with pq.ParquetFile(prices_file) as source:
+            return source.read()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Refusal(
+            "price file cannot be read",
+            expected="a parquet file",
+            received=f"{type(error).__name__}: {error}",
+            where=prices_file,
+            remedy="Give the path of a readable parquet file.",
+        ) from None
+
+
+def _write(dataset: pa.Table, out: Path, report: Callable[[float], None]) -> None:
+    """Write beside `out`, then rename: a reader sees the old file or the new one, never a part."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
+    order = pq.SortingColumn.from_ordering(dataset.schema, [("Date", "ascending"), ("Code", "ascending")])
+    try:
+        with unfinished.open("wb") as sink:
+            with pq.ParquetWriter(sink, dataset.schema, compression="zstd", sorting_columns=order) as writer:
+                for start in range(0, dataset.num_rows, ROW_GROUP_ROWS):
+                    writer.write_table(dataset.slice(start, ROW_GROUP_ROWS), row_group_size=ROW_GROUP_ROWS)
+                    report(min(1.0, (start + ROW_GROUP_ROWS) / dataset.num_rows))
+            sink.flush()
+            os.fsync(sink.fileno())
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)

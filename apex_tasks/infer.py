@@ -1,0 +1,110 @@
+"""Step infer: scores of every eligible stock, for every horizon of the model."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from apex_tasks.build_panel import PANELS, ROWS, WINDOW_START, PanelReference, read_windows
+from apex_tasks.bundle.handshake import ResolvedBundle
+from apex_tasks.dataset.schema import CODE
+from apex_tasks.request import RunRequest
+from apex_tasks.store import Artifact, Store, content_key
+from apex_tasks.validate_bundle import open_checkpoint
+
+SCORES = "scores"
+FORECASTS = "forecasts.parquet"
+
+
+class ScoresReference(BaseModel):
+    """Scores in the store.
+
+    Attributes
+    ----------
+    key, content_hash
+        Where they lie, and the hash of all that they hold.
+    stocks
+        Number of scored stocks.
+    latency_ms
+        Time of the forward pass, or of finding the scores in the store.
+    cached
+        The scores were in the store already.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    content_hash: str
+    stocks: int
+    latency_ms: float
+    cached: bool
+
+
+def infer(request: RunRequest, bundle: ResolvedBundle, panel: PanelReference, store: Store) -> ScoresReference:
+    """Score the panel's windows, or find the scores in the store.
+
+    Raises
+    ------
+    Refusal
+        The panel or the checkpoint was changed since its step, or a score is not finite.
+    """
+    key = content_key(
+        panel=panel.content_hash, checkpoint=bundle.checkpoint_sha256, model=bundle.shape.model_dump(mode="json")
+    )
+    started = time.perf_counter()
+    stored = store.find(SCORES, key)
+    artifact = stored or _score(request, bundle, store.get(PANELS, panel.key), store, key)
+    return ScoresReference(
+        key=key,
+        content_hash=artifact.content_hash,
+        stocks=artifact.details["stocks"],
+        latency_ms=(time.perf_counter() - started) * 1000,
+        cached=stored is not None,
+    )
+
+
+def read_forecasts(artifact: Artifact) -> pd.DataFrame:
+    """Stored scores: `Code` and one float32 column `h<horizon>` per horizon, by Code."""
+    return pd.read_parquet(io.BytesIO(artifact.read_bytes(FORECASTS)))
+
+
+def ranked_scores(forecasts: pd.DataFrame, horizon: int) -> pd.DataFrame:
+    """Rank one horizon's scores.
+
+    Returns
+    -------
+    DataFrame
+        `Code` str, `Score` float32, `Rank` int64 (1 = best, ties by Code), best first.
+    """
+    scores = forecasts[[CODE, f"h{horizon}"]].set_axis([CODE, "Score"], axis=1)
+    ranked = scores.sort_values(["Score", CODE], ascending=[False, True], kind="stable", ignore_index=True)
+    return ranked.assign(Rank=np.arange(1, len(ranked) + 1, dtype=np.int64))
+
+
+def _score(
+    request: RunRequest, bundle: ResolvedBundle, panel: Artifact, store: Store, key: str
+) -> Artifact:
+    from apex_tasks.model.patchtst import ModelShape
+    from apex_tasks.model.scoring import load_model, score_windows
+
+    windows = read_windows(panel)
+    model = load_model(ModelShape(**bundle.shape.model_dump()), open_checkpoint(bundle))
+    with panel.local_file(ROWS) as rows_file:
+        scores = score_windows(
+            model,
+            np.load(rows_file, mmap_mode="r", allow_pickle=False),
+            windows[WINDOW_START].to_numpy(),
+            bundle.lookback,
+            batch_size=request.settings.inference.batch_size,
+            workers=request.settings.inference.workers,
+        )
+    columns = {f"h{horizon}": scores[:, i] for i, horizon in enumerate(bundle.shape.horizons)}
+    buffer = io.BytesIO()
+    pd.DataFrame({CODE: windows[CODE], **columns}).to_parquet(buffer, index=False, compression="zstd")
+    return store.write(
+        SCORES, key, files={FORECASTS: buffer.getvalue()}, details={"stocks": len(windows)}
+    )

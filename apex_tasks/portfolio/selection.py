@@ -1,0 +1,234 @@
+"""Which stocks may enter the book: rank, keep the priced, cut a pool, pass the percentile gate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apex_tasks.refusal import Refusal
+
+AUTOSUPPLY_FACTOR = 1.5
+AUTOSUPPLY_LEAST_RATIO = 0.15
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """Outcome of the percentile gate.
+
+    Parameters
+    ----------
+    mask
+        Shape ``(n,)``: which of the scores the gate keeps.
+    threshold
+        Quantile of ``sign * score`` that the scores were compared with; None where none was needed.
+    fallback
+        The threshold was passed over: the best `wanted` are kept instead.
+    wanted
+        Least number of scores to keep, ``max(k_min, round(k_ratio * n))``.
+    """
+
+    mask: NDArray[np.bool_]
+    threshold: float | None
+    fallback: bool
+    wanted: int
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Stocks that may enter the book, best first.
+
+    Parameters
+    ----------
+    codes
+        Codes in rank order: by score descending, ties by Code.
+    scores
+        Their scores, higher is better; each exactly representable in float32.
+    eligible_count
+        Stocks that were ranked.
+    priced_count
+        Stocks among them with a close on the as-of session.
+    pool_size
+        Stocks that came before the gate.
+    fallback, threshold
+        See `Gate`.
+    """
+
+    codes: tuple[str, ...]
+    scores: tuple[float, ...]
+    eligible_count: int
+    priced_count: int
+    pool_size: int
+    fallback: bool
+    threshold: float | None
+
+    def __post_init__(self) -> None:
+        keys = [(-score, code) for code, score in zip(self.codes, self.scores, strict=True)]
+        if any(better >= worse for better, worse in pairwise(keys)) or len(set(self.codes)) < len(self.codes):
+            raise ValueError("candidates must be distinct, by score descending and then Code")
+
+    @property
+    def kept_count(self) -> int:
+        """Stocks that passed the gate: the published `candidate_kept`."""
+        return len(self.codes)
+
+
+def rank(codes: Sequence[str], scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Positions of the stocks from best to worst: by score descending, ties by Code ascending.
+
+    Parameters
+    ----------
+    codes
+        ``n`` distinct codes.
+    scores
+        Shape ``(n,)``; higher is better.
+
+    Raises
+    ------
+    Refusal
+        A score is not a finite number, or a code comes twice.
+    """
+    names = np.asarray(codes, dtype=np.str_)
+    if len(names) != len(scores):
+        raise ValueError(f"codes and scores differ in length: {len(names)} and {len(scores)}")
+    broken = ~np.isfinite(scores)
+    if broken.any():
+        raise Refusal(
+            "a score is not a finite number",
+            expected="finite scores for all stocks",
+            received=f"{scores[broken][0]} ({broken.sum()} of {len(scores)} not finite)",
+            where=f"Code {names[broken][0]}",
+            remedy="Check the dataset's features of that stock for extreme values, then the checkpoint.",
+        )
+    distinct, occurrences = np.unique(names, return_counts=True)
+    if len(distinct) < len(names):
+        raise Refusal(
+            "a stock is scored more than once",
+            expected="one score per Code",
+            received=f"{occurrences.max()} scores",
+            where=f"Code {distinct[occurrences.argmax()]}",
+            remedy="Remove the duplicate (Date, Code) rows from the dataset.",
+        )
+    return np.lexsort((names, -scores))
+
+
+def select_by_percentile(
+    codes: Sequence[str],
+    scores: NDArray[np.float32],
+    *,
+    k_ratio: float,
+    k_min: int,
+    sign: int = 1,
+) -> Gate:
+    """Keep the scores in the best `k_ratio`, and never fewer than `k_min` of them.
+
+    With ``wanted = max(k_min, round(k_ratio * n))``, halves rounded to even: all scores are kept if there are
+    no more than wanted or the ratio is 1 or more; else those at or above the linear quantile at
+    ``1 - k_ratio``; and the best `wanted` (ties by Code, `fallback`) if those are fewer than wanted or the
+    ratio is 0 or less.
+
+    Parameters
+    ----------
+    codes
+        ``n`` distinct codes; they break ties.
+    scores
+        Shape ``(n,)``; the quantile is taken in float64.
+    k_ratio
+        Share to keep.
+    k_min
+        Least number to keep.
+    sign
+        1 if a higher score is better, -1 if a lower one is.
+
+    Raises
+    ------
+    Refusal
+        See `rank`.
+    """
+    oriented = sign * scores
+    order = rank(codes, oriented)
+    n = len(oriented)
+    wanted = max(k_min, round(k_ratio * n))
+    if wanted >= n or k_ratio >= 1:
+        return Gate(np.ones(n, dtype=np.bool_), None, fallback=False, wanted=wanted)
+    threshold = None
+    if k_ratio > 0:
+        exact = oriented.astype(np.float64)
+        threshold = float(np.quantile(exact, 1 - k_ratio))
+        mask = exact >= threshold
+        if mask.sum() >= wanted:
+            return Gate(mask, threshold, fallback=False, wanted=wanted)
+    mask = np.zeros(n, dtype=np.bool_)
+    mask[order[:wanted]] = True
+    return Gate(mask, threshold, fallback=True, wanted=wanted)
+
+
+def autosupply_ratio(top_k: int, n: int) -> float:
+    """Gate ratio that supplies half as many names again as are held: ``ceil(1.5 * top_k) / n`` in [0.15, 1].
+
+    Examples
+    --------
+    >>> autosupply_ratio(35, 70)
+    0.7571428571428571
+    >>> autosupply_ratio(35, 3_900), autosupply_ratio(35, 20)
+    (0.15, 1.0)
+    """
+    if n < 1:
+        raise ValueError(f"n: expected=1 or more, received={n}")
+    return min(1.0, max(AUTOSUPPLY_LEAST_RATIO, math.ceil(AUTOSUPPLY_FACTOR * top_k) / n))
+
+
+def select_candidates(
+    codes: Sequence[str],
+    scores: NDArray[np.float32],
+    close_jpy: NDArray[np.float64],
+    *,
+    top_k: int,
+    multiplier: float,
+    k_ratio: float,
+    k_min: int,
+    sign: int = 1,
+) -> Candidates:
+    """Candidates of a rebalance among all eligible stocks.
+
+    The best ``round(top_k * multiplier)`` stocks that have a close form the pool; the gate keeps part of it.
+
+    Parameters
+    ----------
+    codes
+        ``n`` distinct codes.
+    scores
+        Shape ``(n,)``, float32.
+    close_jpy
+        Shape ``(n,)``: close of the as-of session in JPY; not a positive number: no close.
+    top_k
+        Names to hold.
+    multiplier
+        Pool size in multiples of `top_k`.
+    k_ratio, k_min, sign
+        See `select_by_percentile`. With `sign` -1 the candidates carry their scores negated.
+
+    Raises
+    ------
+    Refusal
+        See `rank`.
+    """
+    oriented = sign * np.asarray(scores, dtype=np.float32)
+    order = rank(codes, oriented)
+    priced = order[(np.isfinite(close_jpy) & (close_jpy > 0))[order]]
+    pool = priced[: round(top_k * multiplier)]
+    pool_codes = [codes[position] for position in pool]
+    gate = select_by_percentile(pool_codes, oriented[pool], k_ratio=k_ratio, k_min=k_min)
+    return Candidates(
+        codes=tuple(code for code, kept in zip(pool_codes, gate.mask, strict=True) if kept),
+        scores=tuple(oriented[pool][gate.mask].tolist()),
+        eligible_count=len(order),
+        priced_count=len(priced),
+        pool_size=len(pool),
+        fallback=gate.fallback,
+        threshold=gate.threshold,
+    )

@@ -1,0 +1,137 @@
+"""What one monthly run is asked to do: dates, inputs and settings, resolved before any step."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from apex_tasks.market.calendar import TseCalendar, tokyo_date
+from apex_tasks.refusal import Refusal
+from apex_tasks.settings import ApexSettings, PortfolioSettings, RankingSettings
+
+RANKING_PARAMETERS = ("top_k", "horizon", "normalization", "features_mode")
+
+
+class RunRequest(BaseModel):
+    """A month's run, complete: the same request on the same inputs gives the same bytes.
+
+    Attributes
+    ----------
+    rebalance_date
+        Session on which the orders are traded.
+    as_of
+        Session before it: the newest whose close is known at 09:00 of the rebalance day.
+    bundle, dataset
+        Where they lie.
+    dry_run
+        Do everything but publish.
+    republish_reason
+        Why a month that is published already may be published again with a different result.
+    cold_start
+        Start from cash when last month has no published book.
+    settings
+        Settings with the run's parameters applied.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rebalance_date: dt.date
+    as_of: dt.date
+    bundle: str
+    dataset: str
+    dry_run: bool = False
+    republish_reason: str | None = None
+    cold_start: bool = False
+    settings: ApexSettings
+
+
+def resolve_request(
+    parameters: Mapping[str, Any],
+    *,
+    moment: dt.datetime,
+    settings: ApexSettings,
+    calendar: TseCalendar,
+) -> RunRequest:
+    """Resolve a run's dates and settings.
+
+    Parameters
+    ----------
+    parameters
+        Any of `as_of` (ISO date), `bundle`, `dataset`, `top_k`, `horizon`, `normalization`, `features_mode`,
+        `policy`, `dry_run`, `republish_reason`, `cold_start`; None and absent mean the setting.
+    moment
+        When the run is due; without `as_of` the run belongs to the latest rebalance day that is not after it.
+
+    Raises
+    ------
+    Refusal
+        `as_of` is no session, an input is not named, or a value is out of range.
+    """
+    given = {name: value for name, value in parameters.items() if value is not None and value != ""}
+    if "as_of" in given:
+        as_of = _parse_day(given["as_of"])
+        calendar.require_session(as_of)
+        rebalance_date = calendar.next_session(as_of)
+    else:
+        rebalance_date = calendar.latest_rebalance_session(tokyo_date(moment), settings.schedule.nth_session)
+        as_of = calendar.as_of(rebalance_date)
+    return RunRequest(
+        rebalance_date=rebalance_date,
+        as_of=as_of,
+        bundle=_input("bundle", given, settings.bundle),
+        dataset=_input("dataset", given, settings.dataset),
+        dry_run=bool(given.get("dry_run", False)),
+        republish_reason=given.get("republish_reason"),
+        cold_start=bool(given.get("cold_start", False)),
+        settings=_with_parameters(settings, given),
+    )
+
+
+def _with_parameters(settings: ApexSettings, given: Mapping[str, Any]) -> ApexSettings:
+    ranking = {name: given[name] for name in RANKING_PARAMETERS if name in given}
+    portfolio = {"policy": given["policy"]} if "policy" in given else {}
+    try:
+        return settings.model_copy(
+            update={
+                "ranking": RankingSettings.model_validate({**settings.ranking.model_dump(), **ranking}),
+                "portfolio": PortfolioSettings.model_validate({**settings.portfolio.model_dump(), **portfolio}),
+            }
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise Refusal(
+            f"run parameter {first['loc'][0]} is invalid",
+            expected=first["msg"],
+            received=repr(first["input"]),
+            where="run parameters",
+            remedy="Trigger the run again with a correct value.",
+        ) from None
+
+
+def _input(name: str, given: Mapping[str, Any], default: str | None) -> str:
+    value = given.get(name, default)
+    if not value:
+        raise Refusal(
+            f"no {name} is named",
+            expected=f"a path in the run's parameter `{name}` or the setting",
+            received="nothing",
+            where=f"APEX_{name.upper()}",
+            remedy=f"Set APEX_{name.upper()} for all components, or trigger with `{name}`.",
+        )
+    return str(value)
+
+
+def _parse_day(value: object) -> dt.date:
+    try:
+        return dt.date.fromisoformat(str(value))
+    except ValueError:
+        raise Refusal(
+            "run parameter as_of is no date",
+            expected="a TSE session as YYYY-MM-DD",
+            received=repr(value),
+            where="run parameters",
+            remedy="Trigger the run again with a correct value.",
+        ) from None

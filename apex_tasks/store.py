@@ -1,0 +1,253 @@
+"""The store: content-addressed artifacts and published portfolios under one folder or URL.
+
+Data is written first, under its final name; `manifest.json` with every file's size and SHA-256 comes last.
+What has no manifest does not exist, so a killed writer leaves nothing that anyone reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from upath import UPath
+
+from apex_tasks.refusal import Refusal
+
+MANIFEST = "manifest.json"
+LOCK_TIMEOUT_SECONDS = 120.0
+
+FileWriter = Callable[[Path], None]
+
+
+def canonical_json(value: object) -> bytes:
+    """JSON with sorted keys and no NaN: equal values give equal bytes."""
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    return (text + "\n").encode()
+
+
+def content_key(**parts: object) -> str:
+    """Key of an artifact: SHA-256 of all that determines its content."""
+    return hashlib.sha256(canonical_json(parts)).hexdigest()
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a local file, in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete folder of the store.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    manifest
+        `{"files": {name: {"sha256", "bytes"}}, "volatile": [names], "details": {...}}`.
+    """
+
+    folder: UPath
+    manifest: Mapping[str, Any]
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What the writer said of the artifact."""
+        return self.manifest["details"]  # type: ignore[no-any-return]
+
+    @property
+    def manifest_sha256(self) -> str:
+        """SHA-256 of the manifest file as it lies in the store."""
+        return hashlib.sha256((self.folder / MANIFEST).read_bytes()).hexdigest()
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 over the names and hashes of the files that are not volatile: the identity of the content."""
+        volatile = self.manifest["volatile"]
+        files = sorted(self.manifest["files"].items())
+        lines = [f"{name} {entry['sha256']}" for name, entry in files if name not in volatile]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def sha256(self, name: str) -> str:
+        """Hash of one file, as the manifest has it."""
+        return str(self.manifest["files"][name]["sha256"])
+
+    def read_bytes(self, name: str) -> bytes:
+        """Read a file and check it against the manifest.
+
+        Raises
+        ------
+        Refusal
+            The file is not what was written.
+        """
+        data = (self.folder / name).read_bytes()
+        self._check(name, hashlib.sha256(data).hexdigest())
+        return data
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file, checked like `read_bytes`."""
+        return json.loads(self.read_bytes(name))
+
+    @contextmanager
+    def local_file(self, name: str) -> Iterator[Path]:
+        """Give a checked local path of a file; a remote one is downloaded and removed afterwards."""
+        if (local := local_path(self.folder / name)) is not None:
+            self._check(name, file_sha256(local))
+            yield local
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = Path(scratch) / name
+            with (self.folder / name).open("rb") as source, copy.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            self._check(name, file_sha256(copy))
+            yield copy
+
+    def _check(self, name: str, received: str) -> None:
+        if received != self.sha256(name):
+            raise Refusal(
+                "a stored file was changed after it was written",
+                expected=f"sha256 {self.sha256(name)}",
+                received=f"sha256 {received}",
+                where=self.folder / name,
+                remedy="Delete the artifact's folder if it is a cache (panels, scores, plans) and run again; "
+                "if it is a published portfolio, run `apex audit verify` and restore it from backup.",
+            )
+
+
+class Store:
+    """Artifacts under one root.
+
+    Parameters
+    ----------
+    home
+        Local folder or any URL that fsspec knows, such as `s3://bucket/apex`.
+    """
+
+    def __init__(self, home: str | os.PathLike[str]) -> None:
+        self.root = UPath(home)
+
+    def find(self, *parts: str) -> Artifact | None:
+        """The complete artifact at this place, or None."""
+        folder = self.root.joinpath(*parts)
+        try:
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+        except FileNotFoundError:
+            return None
+        return Artifact(folder, manifest)
+
+    def get(self, *parts: str) -> Artifact:
+        """The complete artifact at this place.
+
+        Raises
+        ------
+        Refusal
+            There is none.
+        """
+        artifact = self.find(*parts)
+        if artifact is None:
+            raise Refusal(
+                "an artifact of an earlier step is not in the store",
+                expected=f"{'/'.join(parts)}/{MANIFEST}",
+                received="nothing complete",
+                where=self.root,
+                remedy="Clear the earlier steps of this run as well; check that all workers share APEX_HOME.",
+            )
+        return artifact
+
+    def write(
+        self,
+        *parts: str,
+        files: Mapping[str, bytes | FileWriter],
+        details: Mapping[str, object] | None = None,
+        volatile: Sequence[str] = (),
+        durable: bool = False,
+    ) -> Artifact:
+        """Write an artifact: its files in the given order, then the manifest.
+
+        Parameters
+        ----------
+        files
+            Content, or a function that writes a local file (for large arrays).
+        volatile
+            Names of files with times and run ids, which are no part of the content's identity.
+        durable
+            Force every file to disk before the manifest: for what must survive a power cut.
+        """
+        folder = self.root.joinpath(*parts)
+        folder.mkdir(parents=True, exist_ok=True)
+        entries = {name: write_file(folder / name, content, durable) for name, content in files.items()}
+        manifest = {"files": entries, "volatile": sorted(volatile), "details": dict(details or {})}
+        write_file(folder / MANIFEST, canonical_json(manifest), durable)
+        # Read back what a later reader gets, so that both see the same types.
+        return Artifact(folder, json.loads(canonical_json(manifest)))
+
+    def names(self, *parts: str) -> list[str]:
+        """Names of the folders at a place, ascending; empty when the place does not exist."""
+        folder = self.root.joinpath(*parts)
+        return sorted(child.name for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Let one writer at a time pass, on this store's local file system.
+
+        An object store has no lock: there the DAG's `max_active_tis_per_dag=1` on publish keeps writers apart.
+        """
+        root = local_path(self.root)
+        if root is None:
+            yield
+            return
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{name}.lock", timeout=LOCK_TIMEOUT_SECONDS):
+            yield
+
+
+def local_path(path: UPath) -> Path | None:
+    """The path as a local one, or None when it lies elsewhere."""
+    return Path(path.path) if path.protocol in ("", "file", "local") else None
+
+
+def write_file(path: UPath, content: bytes | FileWriter, durable: bool = False) -> dict[str, object]:
+    """Write one file so that a reader sees all of it or none; return its size and SHA-256."""
+    local = local_path(path)
+    folder = None if local is None else local.parent
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
+    os.close(handle)
+    scratch = Path(name)
+    try:
+        if isinstance(content, bytes):
+            scratch.write_bytes(content)
+        else:
+            content(scratch)
+        entry: dict[str, object] = {"sha256": file_sha256(scratch), "bytes": scratch.stat().st_size}
+        if local is None:
+            with scratch.open("rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        else:
+            scratch.chmod(0o644)
+            if durable:
+                _sync(scratch)
+            scratch.replace(local)
+            if durable:
+                _sync(local.parent)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return entry
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
