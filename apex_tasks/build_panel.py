@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from apex_tasks.bundle.handshake import ResolvedBundle
+from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.panel import Panel, Progress
 from apex_tasks.dataset.panel import build_panel as build_windows
 from apex_tasks.dataset.prices import check_units, read_prices
-from apex_tasks.dataset.schema import CODE, DATE, open_dataset
+from apex_tasks.dataset.schema import CODE, open_dataset
 from apex_tasks.refusal import Refusal
 from apex_tasks.request import RunRequest
-from apex_tasks.store import Artifact, Store, content_key, file_sha256
+from apex_tasks.store import Artifact, FileWriter, Store, content_key, file_sha256
+from apex_tasks.tables import parquet_bytes, read_table
 
 PANELS = "panels"
 ROWS, WINDOWS, PRICES = "rows.npy", "windows.parquet", "prices.parquet"
@@ -113,12 +113,12 @@ def build_panel(
 
 def read_windows(artifact: Artifact) -> pd.DataFrame:
     """Eligible stocks of a stored panel: `Code` and `window_start`, by Code."""
-    return pd.read_parquet(io.BytesIO(artifact.read_bytes(WINDOWS)))
+    return pd.readparquet_bytes(io.BytesIO(artifact.read_bytes(WINDOWS)))
 
 
 def read_panel_prices(artifact: Artifact) -> pd.DataFrame:
     """Prices of a stored panel, as `dataset.prices.read_prices` gives them."""
-    return pd.read_parquet(io.BytesIO(artifact.read_bytes(PRICES)))
+    return pd.readparquet_bytes(io.BytesIO(artifact.read_bytes(PRICES)))
 
 
 def _build(
@@ -132,7 +132,8 @@ def _build(
     prices = read_prices(dataset, as_of - dt.timedelta(days=PRICE_HISTORY_DAYS), as_of)
     warnings = check_units(prices, as_of, request.dataset)
     if not freshness.ready:
-        warnings.append(str(freshness.refusal()))
+        gap = freshness.refusal()
+        warnings.append(f"{gap.what}: expected {gap.expected}, received {gap.received}")
     panel = build_windows(
         dataset,
         bundle.plan,
@@ -161,8 +162,8 @@ def _build(
         key,
         files={
             ROWS: _npy_writer(panel),
-            WINDOWS: _parquet(pd.DataFrame({CODE: window.codes, WINDOW_START: window.start})),
-            PRICES: _parquet(prices),
+            WINDOWS: parquet_bytes(pd.DataFrame({CODE: window.codes, WINDOW_START: window.start})),
+            PRICES: parquet_bytes(prices),
         },
         details={
             "listed": freshness.rows,
@@ -176,15 +177,9 @@ def _build(
     )
 
 
-def _npy_writer(panel: Panel):  # type: ignore[no-untyped-def]
+def _npy_writer(panel: Panel) -> FileWriter:
     def write(path: Path) -> None:
         with path.open("wb") as file:
             np.save(file, panel.rows, allow_pickle=False)
 
     return write
-
-
-def _parquet(frame: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
-    return buffer.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 
 import numpy as np
@@ -10,11 +9,11 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from apex_tasks.build_panel import PANELS, ROWS, WINDOW_START, PanelReference, read_windows
-from apex_tasks.bundle.handshake import ResolvedBundle
+from apex_tasks.bundle import ResolvedBundle, open_checkpoint
 from apex_tasks.dataset.schema import CODE
 from apex_tasks.request import RunRequest
 from apex_tasks.store import Artifact, Store, content_key
-from apex_tasks.validate_bundle import open_checkpoint
+from apex_tasks.tables import parquet_bytes, read_table
 
 SCORES = "scores"
 FORECASTS = "forecasts.parquet"
@@ -53,7 +52,7 @@ def infer(request: RunRequest, bundle: ResolvedBundle, panel: PanelReference, st
         The panel or the checkpoint was changed since its step, or a score is not finite.
     """
     key = content_key(
-        panel=panel.content_hash, checkpoint=bundle.checkpoint_sha256, model=bundle.shape.model_dump(mode="json")
+        panel=panel.content_hash, checkpoint=bundle.checkpoint_sha256, model=bundle.model.model_dump(mode="json")
     )
     started = time.perf_counter()
     stored = store.find(SCORES, key)
@@ -69,7 +68,7 @@ def infer(request: RunRequest, bundle: ResolvedBundle, panel: PanelReference, st
 
 def read_forecasts(artifact: Artifact) -> pd.DataFrame:
     """Stored scores: `Code` and one float32 column `h<horizon>` per horizon, by Code."""
-    return pd.read_parquet(io.BytesIO(artifact.read_bytes(FORECASTS)))
+    return read_table(artifact, FORECASTS)
 
 
 def ranked_scores(forecasts: pd.DataFrame, horizon: int) -> pd.DataFrame:
@@ -92,7 +91,13 @@ def _score(
     from apex_tasks.model.scoring import load_model, score_windows
 
     windows = read_windows(panel)
-    model = load_model(ModelShape(**bundle.shape.model_dump()), open_checkpoint(bundle))
+    shape = ModelShape(
+        n_features=bundle.n_features,
+        patch_multiplier=bundle.patch_multiplier,
+        lookback=bundle.lookback,
+        **bundle.model.model_dump(),
+    )
+    model = load_model(shape, open_checkpoint(bundle))
     with panel.local_file(ROWS) as rows_file:
         scores = score_windows(
             model,
@@ -102,9 +107,8 @@ def _score(
             batch_size=request.settings.inference.batch_size,
             workers=request.settings.inference.workers,
         )
-    columns = {f"h{horizon}": scores[:, i] for i, horizon in enumerate(bundle.shape.horizons)}
-    buffer = io.BytesIO()
-    pd.DataFrame({CODE: windows[CODE], **columns}).to_parquet(buffer, index=False, compression="zstd")
+    columns = {f"h{horizon}": scores[:, i] for i, horizon in enumerate(shape.horizons)}
+    forecasts = pd.DataFrame({CODE: windows[CODE], **columns})
     return store.write(
-        SCORES, key, files={FORECASTS: buffer.getvalue()}, details={"stocks": len(windows)}
+        SCORES, key, files={FORECASTS: parquet_bytes(forecasts)}, details={"stocks": len(windows)}
     )

@@ -159,6 +159,7 @@ class AlertThreshold(_Section):
     metric: str
     comparison: Literal["<", "<=", ">", ">=", "!=", "=="]
     bound: float
+    per_name: float | None = None  # lowers the bound to ceil(per_name * top_k) for a smaller book
     severity: Severity
     remedy: str
 

@@ -40,6 +40,12 @@ def content_key(**parts: object) -> str:
     return hashlib.sha256(canonical_json(parts)).hexdigest()
 
 
+def content_hash(sha256_by_name: Mapping[str, str]) -> str:
+    """Identity of a set of files: SHA-256 over their names and hashes."""
+    lines = [f"{name} {sha256}" for name, sha256 in sorted(sha256_by_name.items())]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a local file, in hex."""
     with Path(path).open("rb") as file:
@@ -55,7 +61,7 @@ class Artifact:
     folder
         Where it lies.
     manifest
-        `{"files": {name: {"sha256", "bytes"}}, "volatile": [names], "details": {...}}`.
+        `{"files": {name: {"sha256", "bytes"}}, "identity": [names], "details": {...}}`.
     """
 
     folder: UPath
@@ -73,11 +79,8 @@ class Artifact:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 over the names and hashes of the files that are not volatile: the identity of the content."""
-        volatile = self.manifest["volatile"]
-        files = sorted(self.manifest["files"].items())
-        lines = [f"{name} {entry['sha256']}" for name, entry in files if name not in volatile]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        """SHA-256 over the names and hashes of the files that make the artifact's identity."""
+        return content_hash({name: self.sha256(name) for name in self.manifest["identity"]})
 
     def sha256(self, name: str) -> str:
         """Hash of one file, as the manifest has it."""
@@ -170,7 +173,7 @@ class Store:
         *parts: str,
         files: Mapping[str, bytes | FileWriter],
         details: Mapping[str, object] | None = None,
-        volatile: Sequence[str] = (),
+        identity: Sequence[str] | None = None,
         durable: bool = False,
     ) -> Artifact:
         """Write an artifact: its files in the given order, then the manifest.
@@ -179,15 +182,15 @@ class Store:
         ----------
         files
             Content, or a function that writes a local file (for large arrays).
-        volatile
-            Names of files with times and run ids, which are no part of the content's identity.
+        identity
+            Names of the files that `content_hash` covers; None means all.
         durable
             Force every file to disk before the manifest: for what must survive a power cut.
         """
         folder = self.root.joinpath(*parts)
         folder.mkdir(parents=True, exist_ok=True)
         entries = {name: write_file(folder / name, content, durable) for name, content in files.items()}
-        manifest = {"files": entries, "volatile": sorted(volatile), "details": dict(details or {})}
+        manifest = {"files": entries, "identity": sorted(identity or entries), "details": dict(details or {})}
         write_file(folder / MANIFEST, canonical_json(manifest), durable)
         # Read back what a later reader gets, so that both see the same types.
         return Artifact(folder, json.loads(canonical_json(manifest)))

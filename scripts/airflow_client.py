@@ -68,9 +68,7 @@ class AirflowClient:
         """Pause or unpause a DAG."""
         self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": paused})
 
-    def trigger(
-        self, dag_id: str, conf: Mapping[str, object], logical_date: datetime | None = None
-    ) -> str:
+    def trigger(self, dag_id: str, conf: Mapping[str, object], logical_date: datetime | None = None) -> str:
         """Start a manual run with these params; its run id."""
         body = {"logical_date": logical_date and logical_date.isoformat(), "conf": dict(conf)}
         return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
@@ -101,7 +99,9 @@ class AirflowClient:
         lines = []
         for entry in self.call("GET", path, headers={"Accept": "application/json"})["content"]:
             lines.append(str(entry["event"]))
-            lines += [f"{detail['exc_type']}: {detail['exc_value']}" for detail in entry.get("error_detail") or ()]
+            lines += [
+                f"{detail['exc_type']}: {detail['exc_value']}" for detail in entry.get("error_detail") or ()
+            ]
         return "\n".join(lines)
 
     def wait_run(

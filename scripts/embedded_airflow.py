@@ -20,10 +20,10 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import httpx
-import psutil
+import psutil  # type: ignore[import-untyped]
 from airflow_client import AirflowClient
 from filelock import FileLock, Timeout
 
@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 LOG_TAIL_LINES = 25
 STOP_SECONDS = 10.0
 
-_Leader = subprocess.Popen[bytes] | psutil.Process
+_Leader: TypeAlias = "subprocess.Popen[bytes] | psutil.Process"
 
 
 class AirflowFailedError(Exception):
@@ -85,7 +85,7 @@ class EmbeddedAirflow:
         self.port = port or free_port()
         self._secrets = _read_or_make_secrets(self.home / "secrets.json")
         self._environment = self._build_environment(dags_folder, plugins_folder, environment or {})
-        self._lock = FileLock(self.home / "runner.lock", timeout=0)
+        self._lock = FileLock(self.home / "runner.lock", timeout=0, thread_local=False)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._client: AirflowClient | None = None
 
@@ -115,32 +115,22 @@ class EmbeddedAirflow:
     ) -> None:
         self.stop()
 
-    def migrate(self) -> None:
-        """Create or upgrade the database; nothing to do where this version of Airflow has done so."""
-        done, now = self.home / "migrated", version("apache-airflow-core")
-        if done.is_file() and done.read_text() == now:
-            return
-        finished = self.cli("db", "migrate")
-        (self.logs / "db-migrate.log").write_text(finished.stdout + finished.stderr)
-        if finished.returncode:
-            raise AirflowFailedError(f"airflow db migrate failed:\n{self.log_tail('db-migrate')}")
-        with sqlite3.connect(self._database) as connection:
-            # The mode stays with the file: readers no longer wait for the writer.
-            connection.execute("PRAGMA journal_mode=WAL")
-        connection.close()
-        done.write_text(now)
-
-    def start(self) -> None:
-        """Migrate if needed and start the four processes; `wait_healthy` says when they work."""
+    def prepare(self) -> None:
+        """Take possession of the folder and migrate; `start` does so itself where nobody has before."""
         try:
             self._lock.acquire()
         except Timeout:
             raise AirflowFailedError(
                 f"another run uses {self.home}: wait for it or stop it, then try again"
             ) from None
+        self._stop_leftovers()
+        self._migrate()
+
+    def start(self) -> None:
+        """Start the four processes; `wait_healthy` says when they work."""
         try:
-            self._stop_leftovers()
-            self.migrate()
+            if not self._lock.is_locked:
+                self.prepare()
             for name in COMMANDS:
                 self._spawn(name)
         except BaseException:
@@ -186,7 +176,9 @@ class EmbeddedAirflow:
     def check_alive(self) -> None:
         """Raise if a component has died."""
         for name, code in self.dead().items():
-            raise AirflowFailedError(f"{name} ended with {code}; {self.logs / name}.log:\n{self.log_tail(name)}")
+            raise AirflowFailedError(
+                f"{name} ended with {code}; {self.logs / name}.log:\n{self.log_tail(name)}"
+            )
 
     def wait_healthy(self, *dag_ids: str, timeout_seconds: float = 120.0) -> AirflowClient:
         """Wait until every component reports healthy and these DAGs are parsed.
@@ -262,6 +254,21 @@ class EmbeddedAirflow:
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             **extra,
         }
+
+    def _migrate(self) -> None:
+        """Create or upgrade the database, unless this version of Airflow has done so."""
+        done, now = self.home / "migrated", version("apache-airflow-core")
+        if done.is_file() and done.read_text() == now:
+            return
+        finished = self.cli("db", "migrate")
+        (self.logs / "db-migrate.log").write_text(finished.stdout + finished.stderr)
+        if finished.returncode:
+            raise AirflowFailedError(f"airflow db migrate failed:\n{self.log_tail('db-migrate')}")
+        with sqlite3.connect(self._database) as connection:
+            # The mode stays with the file: readers no longer wait for the writer.
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
+        done.write_text(now)
 
     def _spawn(self, name: str) -> None:
         # The interpreter itself must be the child, so that its process id leads the session.

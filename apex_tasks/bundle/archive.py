@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import BundleLimits
@@ -125,19 +126,15 @@ class _Intake:
         self.max_bytes = limits.max_unpacked_mib << 20
         self.contents: dict[str, bytes] = {}
         self._bytes = 0
-        self._entries = 0
+        self._n_folders = 0
 
-    def count_entry(self) -> None:
-        self._entries += 1
-        if self._entries > self.limits.max_files:
-            raise self.refusal(
-                "bundle holds too many files", f"at most {self.limits.max_files}", f"more than {self._entries - 1}"
-            )
+    def folder(self, name: str) -> None:
+        self._checked(name)
+        self._n_folders += 1
+        self._bound("folders", self._n_folders)
 
-    def add(self, name: str, file: io.BufferedIOBase | tarfile.ExFileObject) -> None:
-        path = check_member_path(name)
-        if path is None:
-            raise self.refusal("bundle holds an unsafe path", "a plain path below the bundle's root", repr(name))
+    def file(self, name: str, file: IO[bytes]) -> None:
+        path = self._checked(name)
         if path in self.contents:
             raise self.refusal("bundle holds a path twice", "each path once", path)
         data = file.read(self.max_bytes - self._bytes + 1)
@@ -145,6 +142,20 @@ class _Intake:
         if self._bytes > self.max_bytes:
             raise self.too_large()
         self.contents[path] = data
+        self._bound("files", len(self.contents))
+
+    def other(self, name: str) -> Refusal:
+        return self.refusal("bundle holds a link or device", "plain files and folders", repr(name))
+
+    def _checked(self, name: str) -> str:
+        path = check_member_path(name)
+        if path is None:
+            raise self.refusal("bundle holds an unsafe path", "paths below the bundle's root", repr(name))
+        return path
+
+    def _bound(self, kind: str, count: int) -> None:
+        if count > self.limits.max_files:
+            raise self.refusal(f"bundle holds too many {kind}", f"at most {self.limits.max_files}", "more")
 
     def too_large(self) -> Refusal:
         return self.refusal(
@@ -159,39 +170,35 @@ def _read_folder(root: Path, intake: _Intake) -> None:
     waiting = [root]
     while waiting:
         for entry in sorted(os.scandir(waiting.pop()), key=lambda entry: entry.name):
-            intake.count_entry()
-            name = Path(entry.path).relative_to(root).as_posix()
-            if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
-                raise intake.refusal("bundle holds a link or device", "plain files and folders", name)
-            if entry.is_dir():
-                waiting.append(Path(entry.path))
+            path = Path(entry.path)
+            name = path.relative_to(root).as_posix()
+            if entry.is_dir(follow_symlinks=False):
+                intake.folder(name)
+                waiting.append(path)
+            elif entry.is_file(follow_symlinks=False):
+                with path.open("rb") as file:
+                    intake.file(name, file)
             else:
-                with Path(entry.path).open("rb") as file:
-                    intake.add(name, file)
+                raise intake.other(name)
 
 
 def _read_archive(path: Path, intake: _Intake) -> None:
     try:
         with tarfile.open(fileobj=_unzip(path, intake), mode="r:") as archive:
             for member in archive:
-                intake.count_entry()
-                if not (member.isdir() or member.isfile()):
-                    raise intake.refusal(
-                        "bundle holds a link or device", "plain files and folders", repr(member.name)
-                    )
-                if check_member_path(member.name) is None and member.name != ".":
-                    raise intake.refusal(
-                        "bundle holds an unsafe path", "paths below the bundle's root", repr(member.name)
-                    )
-                file = archive.extractfile(member)
+                file = archive.extractfile(member) if member.isfile() else None
                 if file is not None:
-                    intake.add(member.name, file)
+                    intake.file(member.name, file)
+                elif not member.isdir():
+                    raise intake.other(member.name)
+                elif member.name != ".":
+                    intake.folder(member.name)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, RecursionError) as error:
         raise intake.refusal("bundle archive is damaged", "a whole .tar.gz", error) from None
 
 
 def _unzip(path: Path, intake: _Intake) -> io.BytesIO:
-    bound = intake.max_bytes + intake.limits.max_files * _TAR_OVERHEAD
+    bound = intake.max_bytes + 2 * intake.limits.max_files * _TAR_OVERHEAD  # files and folders
     unzipped = io.BytesIO()
     with gzip.open(path) as file:
         while chunk := file.read(_CHUNK):

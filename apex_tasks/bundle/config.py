@@ -142,7 +142,9 @@ def read_config(data: bytes, where: str) -> BundleConfig:
     config = validated(BundleConfig, read_yaml(data, where), where)
     model = config.model
     if model.patch_len > config.data.lookback:
-        raise bad_key("model.patch_len", f"at most data.lookback {config.data.lookback}", model.patch_len, where)
+        raise bad_key(
+            "model.patch_len", f"at most data.lookback {config.data.lookback}", model.patch_len, where
+        )
     if model.d_model % model.n_heads:
         raise bad_key("model.n_heads", f"a divisor of model.d_model {model.d_model}", model.n_heads, where)
     if len(frozenset(config.train.horizons)) < len(config.train.horizons):

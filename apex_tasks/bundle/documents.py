@@ -1,4 +1,4 @@
-"""Strict readers of the JSON and YAML that a bundle ships: bounded, without duplicate keys, never executing."""
+"""Strict readers of the JSON and YAML that a bundle ships: bounded, each key once, never executing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_yaml(data: bytes, where: str) -> dict[str, Any]:
         if root is None:
             return _mapping(None, "YAML", where)
         _check_nodes(root)
-        document = loader.construct_document(root)  # type: ignore[no-untyped-call]
+        document = loader.construct_document(root)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise _unreadable("YAML", str(error), where) from None
     return _mapping(document, "YAML", where)
@@ -97,9 +97,8 @@ def _check_nodes(root: yaml.Node) -> None:
             raise ValueError(f"expands to more than {MAX_NODES} values")
         if isinstance(node, yaml.MappingNode):
             keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
-            if repeated:
-                raise ValueError(f"key {repeated[0]} appears twice")
+            if len(frozenset(keys)) < len(keys):
+                raise ValueError(f"a key appears twice among {reprlib.repr(keys)}")
             waiting += [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value

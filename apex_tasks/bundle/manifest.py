@@ -128,9 +128,7 @@ def verify_manifest(files: BundleFiles) -> VerifiedManifest:
         BundleFile(path=path, sha256=digest, status=_status(path, vouched))
         for path, digest in files.hashes.items()
     )
-    return VerifiedManifest(
-        manifest, verified["checkpoint"], verified["config"], listed, tuple(not_shipped)
-    )
+    return VerifiedManifest(manifest, verified["checkpoint"], verified["config"], listed, tuple(not_shipped))
 
 
 def _status(path: str, vouched: frozenset[str]) -> FileStatus:
@@ -139,15 +137,17 @@ def _status(path: str, vouched: frozenset[str]) -> FileStatus:
     return FileStatus.VERIFIED if path in vouched else FileStatus.UNLISTED
 
 
-def _hashed_entries(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(node, dict):
-        if "file" in node and "sha256" in node:
-            yield key, node
-        for name, child in node.items():
-            yield from _hashed_entries(child, f"{key}.{name}" if key else name)
-    elif isinstance(node, list):
-        for index, child in enumerate(node):
-            yield from _hashed_entries(child, f"{key}[{index}]")
+def _hashed_entries(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    waiting: list[tuple[str, Any]] = [("", document)]
+    while waiting:  # no recursion: the document may be nested deeper than Python's stack
+        key, node = waiting.pop()
+        if isinstance(node, dict):
+            if "file" in node and "sha256" in node:
+                yield key, node
+            children = [(f"{key}.{name}" if key else name, child) for name, child in node.items()]
+            waiting += reversed(children)
+        elif isinstance(node, list):
+            waiting += [(f"{key}[{index}]", child) for index, child in reversed(list(enumerate(node)))]
 
 
 def _verify_entry(key: str, entry: dict[str, Any], files: BundleFiles) -> str | None:
@@ -171,6 +171,6 @@ def _verify_entry(key: str, entry: dict[str, Any], files: BundleFiles) -> str | 
             expected=f"sha256 {digest}",
             received=", ".join(files.hashes[candidate] for candidate in candidates) or "no such file",
             where=", ".join(candidates) or name,
-            remedy="The bundle was damaged or changed after it was sealed: fetch it again, and do not edit it.",
+            remedy="The bundle was damaged or changed after it was sealed: fetch it again, do not edit it.",
         )
     return matching[0]

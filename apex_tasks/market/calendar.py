@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from calendar import monthrange
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -137,7 +138,7 @@ class TseCalendar:
         """
         first = date(year, month, 1)
         _require_known(first)
-        days = (first + timedelta(days=offset) for offset in range(_days_to_next_month(first)))
+        days = (first + timedelta(days=offset) for offset in range(monthrange(year, month)[1]))
         sessions = (day for day in days if self.is_session(day))
         session = next(islice(sessions, nth - 1, None), None) if nth >= 1 else None
         if session is None:
@@ -163,8 +164,8 @@ class TseCalendar:
         session = self.rebalance_session(after.year, after.month, nth)
         if session > after:
             return session
-        first = after.replace(day=1)
-        month_after = first + timedelta(days=_days_to_next_month(first))
+        month_end = after.replace(day=monthrange(after.year, after.month)[1])
+        month_after = month_end + _ONE_DAY
         return self.rebalance_session(month_after.year, month_after.month, nth)
 
     def as_of(self, rebalance_day: date) -> date:
@@ -216,12 +217,6 @@ def tokyo_date(instant: datetime) -> date:
     if instant.utcoffset() is None:
         raise ValueError(f"instant needs a time zone: expected=aware datetime, received={instant!r}")
     return instant.astimezone(TOKYO).date()
-
-
-def _days_to_next_month(first: date) -> int:
-    # 31 days after the 1st is always the next month, at most three days in.
-    beyond = first + timedelta(days=31)
-    return 32 - beyond.day
 
 
 def _require_known(day: date) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pendulum
@@ -16,6 +17,8 @@ import pytest
 import tse_timetable
 from airflow import plugins_manager, settings
 from airflow.exceptions import AirflowTimetableInvalid
+from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
@@ -102,7 +105,6 @@ def test_manual_run_has_its_own_instant_as_interval() -> None:
         ("2025-11-04T00:00:00+09:00", "2025-11-04T00:00:00+00:00"),  # midnight in Tokyo
         ("2025-10-31T23:00:00+00:00", "2025-11-04T00:00:00+00:00"),  # 1 November in Tokyo
         ("1970-01-01T00:00:00+00:00", "2000-01-04T00:00:00+00:00"),  # the calendar's first slot
-        ("0001-01-01T00:00:00+09:00", "2000-01-04T00:00:00+00:00"),
     ],
 )
 def test_first_slot_with_catchup(clock: Clock, earliest: str, slot: str) -> None:
@@ -285,6 +287,26 @@ def test_backfill_covers_the_benchmark_months() -> None:
     infos = list(stored.iter_dagrun_infos_between(earliest, latest))
     assert [info.logical_date for info in infos] == [slot for slot in SLOTS if earliest <= slot <= latest]
     assert len(infos) == 22
+
+
+@pytest.mark.usefixtures("registered")
+def test_scheduler_stores_a_next_run_after_every_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = DagSerialization.from_dict(DagSerialization.to_dict(rebalance_dag(TseRebalanceTimetable())))
+    monkeypatch.setattr(sys.modules["tse_timetable"], "_now", lambda: utc("2024-01-10T00:00:00+00:00"))
+    model = DagModel(dag_id="rebalance")
+    model.calculate_dagrun_date_fields(stored, reference_run=None)
+    for slot, coming in pairwise(slot for slot in SLOTS if slot.year >= 2024):
+        assert model.next_dagrun == model.next_dagrun_create_after == slot
+        run = DagRun(
+            dag_id="rebalance",
+            logical_date=slot,
+            run_after=slot,
+            data_interval=(slot, slot),
+            run_type=DagRunType.SCHEDULED,
+        )
+        monkeypatch.setattr(sys.modules["tse_timetable"], "_now", lambda slot=slot: pendulum.instance(slot))
+        model.calculate_dagrun_date_fields(stored, reference_run=run)
+        assert model.next_dagrun == model.next_dagrun_create_after == coming
 
 
 def test_run_id_reads_as_the_rebalance_date() -> None:

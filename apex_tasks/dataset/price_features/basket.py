@@ -67,7 +67,7 @@ class Baskets:
         Parameters
         ----------
         returns
-            Return of each group since its session before, null where no member has one: the index stands still.
+            Return of each group in each session; where it is null, the index stands still.
         """
         growth = np.cumprod(1 + np.nan_to_num(returns), axis=0)
         return np.where(np.isnan(self.mean(self.rows.price)), np.nan, growth)
@@ -75,4 +75,5 @@ class Baskets:
     def _sum(self, values: npt.NDArray[np.float64], counted: npt.NDArray[np.bool_]) -> Grid:
         shape = (self.rows.n_sessions, self.n_groups)
         key = self.rows.session[counted] * self.n_groups + self.group[counted]
-        return np.bincount(key, weights=values[counted], minlength=shape[0] * shape[1]).reshape(shape)
+        sums: Grid = np.bincount(key, weights=values[counted], minlength=shape[0] * shape[1]).astype(float)
+        return sums.reshape(shape)

@@ -21,16 +21,16 @@ def compute_price_features(prices: pa.Table) -> pa.Table:
     Parameters
     ----------
     prices
-        One row per (Date, Code) in any order, with Date (date or timestamp without zone), Code (string), Close
-        (JPY), Volume (shares), TurnoverValue (JPY), sector33_code, and optionally AdjustmentClose (JPY), which
-        then is the price of every feature.
+        One row per (Date, Code) in any order, with Date (date or timestamp without zone), Code (string),
+        Close (JPY), Volume (shares), TurnoverValue (JPY), sector33_code, and optionally AdjustmentClose
+        (JPY), which then is the price of every feature.
 
     Returns
     -------
     pyarrow.Table
-        The same rows sorted by Date, Code: the input columns, Date as date32, then the features as float32 with
-        null where a window is not full or a quotient is undefined. A feature replaces an input column of its
-        name.
+        The same rows sorted by Date, Code: the input columns, Date as date32, then the features as float32
+        with null where a window is not full or a quotient is undefined. A feature replaces an input column
+        of its name.
 
     Raises
     ------
@@ -60,4 +60,6 @@ def with_features(rows: PriceRows, columns: dict[str, pa.Array]) -> pa.Table:
 
 def _columns(rows: PriceRows, grids: dict[str, Grid]) -> Iterator[tuple[str, pa.Array]]:
     for name, grid in grids.items():
-        yield name, pa.array(rows.column(grid).astype(np.float32), from_pandas=True)
+        with np.errstate(over="ignore"):
+            values = rows.column(grid).astype(np.float32)
+        yield name, pa.array(values, mask=~np.isfinite(values))

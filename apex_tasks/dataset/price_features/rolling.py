@@ -1,9 +1,9 @@
 """Trailing windows and recursions over grids whose first axis is time and whose columns stand side by side.
 
-A window is built from blocks of 1, 2, 4, ... rows that are merged, so it costs O(log window) array
-operations, forgets what left it exactly, and a constant input has exactly its own mean and no spread. The merge
-of means and co-moments is the pairwise update of Chan, Golub and LeVeque (1979). A null (NaN) anywhere in a
-window makes the result null, and so do too few rows.
+A window is built from blocks of 1, 2, 4, ... rows that are merged: it costs O(log window) array operations,
+forgets exactly what has left it, and of a constant it has exactly the mean and no spread. The merge of means
+and co-moments is the pairwise update of Chan, Golub and LeVeque (1979). A null (NaN) anywhere in a window
+makes the result null, and so do too few rows.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def lag(values: Grid, rows: int) -> Grid:
 def ratio(numerator: Grid, denominator: Grid) -> Grid:
     """Quotient, null where the denominator is zero up to rounding (|x| < 1e-12) or null."""
     usable = np.abs(denominator) >= _NOTHING
-    quotient = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
-    return np.divide(numerator, denominator, out=quotient, where=usable)
+    quotient: Grid = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
+    np.divide(numerator, denominator, out=quotient, where=usable)
+    return quotient
 
 
 def flag(condition: npt.NDArray[np.bool_], *needs: Grid) -> Grid:

@@ -23,8 +23,8 @@ _Index = npt.NDArray[np.int64]
 class PriceRows:
     """A price table in (Date, Code) order and its values as grids `(max_rows, n_stocks)`.
 
-    Row k of column j of a grid is the k-th own row of the j-th stock (codes ascending): a suspension leaves no
-    hole, a window of own rows is contiguous, and what lies below a stock's last row is null.
+    Row k of column j of a grid is the k-th own row of the j-th stock (codes ascending): a suspension leaves
+    no hole, a window of own rows is contiguous, and what lies below a stock's last row is null.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class PriceRows:
     price
         JPY: `AdjustmentClose` where the table has that column, else `Close`; null unless positive and finite.
     volume
-        Shares on the basis of `price` (a split is no surge of volume); null unless >= 0 and finite.
+        Shares on the basis of `price`, so that a split is no surge; null unless >= 0 and finite, or without price.
     value_jpy
         `TurnoverValue` if positive, else Volume * Close.
     """
@@ -101,12 +101,10 @@ def read_prices(prices: pa.Table) -> PriceRows:
     close[~(np.isfinite(close) & (close > 0))] = np.nan
     volume[~(np.isfinite(volume) & (volume >= 0))] = np.nan
     value_jpy = np.where(np.isfinite(turnover) & (turnover > 0), turnover, volume * close)
-    rows_without_volume = int(np.isnan(volume).sum())
     price = close
     if ADJUSTED_CLOSE in prices.column_names:
         price = _numbers(ADJUSTED_CLOSE, prices[ADJUSTED_CLOSE])
         price[~(np.isfinite(price) & (price > 0)) | np.isnan(close)] = np.nan
-        volume = volume * (close / price)
     layout = (cell, max_rows, n_stocks)
     return PriceRows(
         table=prices,
@@ -118,10 +116,10 @@ def read_prices(prices: pa.Table) -> PriceRows:
         cell=cell,
         sector=sector,
         price=_as_grid(price, *layout),
-        volume=_as_grid(volume, *layout),
+        volume=_as_grid(volume * (close / price), *layout),
         value_jpy=_as_grid(value_jpy, *layout),
         rows_without_price=int(np.isnan(price).sum()),
-        rows_without_volume=rows_without_volume,
+        rows_without_volume=int(np.isnan(volume).sum()),
     )
 
 
@@ -200,7 +198,7 @@ def _strings(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
             expected="string",
             received=column.type,
             where=f"column {name}",
-            remedy=f"Convert it, e.g. pandas: df['{name}'].astype(str); numbers lose leading zeros and letters.",
+            remedy=f"Convert it, e.g. pandas: df['{name}'].astype(str); a number loses leading zeros.",
         )
     return column.cast(pa.string())
 

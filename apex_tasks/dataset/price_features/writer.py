@@ -29,7 +29,7 @@ class DatasetSummary:
     features_left_out
         Those of the model's features that the file has not: neither computed nor brought by the prices.
     rows_without_price
-        Rows whose Close (or AdjustmentClose) is null, not positive or not finite; they have no price features.
+        Rows whose Close or AdjustmentClose is null, not positive or not finite: they have no price features.
     rows_without_volume
         Rows whose Volume is null, negative or not finite.
     """
@@ -50,8 +50,8 @@ def write_dataset(
 ) -> DatasetSummary:
     """Compute the price features of a parquet file and write the dataset file.
 
-    The file appears under its name only when it is complete: parquet, zstd, sorted by Date, Code, in row groups
-    of 131,072 rows with statistics, so that a reader skips the row groups of other dates.
+    The file appears under its name only when it is complete: parquet, zstd, sorted by Date, Code, in row
+    groups of 131,072 rows with statistics, so that a reader skips the row groups of other dates.
 
     Parameters
     ----------

@@ -1,0 +1,318 @@
+"""Step apply-costs: from scores and last month's book to target weights and orders with their costs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from apex_tasks import alerts
+from apex_tasks.build_panel import PANELS, PanelReference, read_panel_prices
+from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.dataset.prices import ADJUSTMENT, ADV
+from apex_tasks.dataset.schema import CLOSE, CODE, DATE, SECTOR
+from apex_tasks.infer import SCORES, ScoresReference, ranked_scores, read_forecasts
+from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.market.costs import CostModel
+from apex_tasks.portfolio.book import Book
+from apex_tasks.portfolio.orders import Orders, estimate_orders, settle
+from apex_tasks.portfolio.selection import Candidates, select_candidates
+from apex_tasks.portfolio.splits import share_factors
+from apex_tasks.portfolio.weights import TargetWeights, target_weights
+from apex_tasks.published import (
+    BOOK_FILE,
+    ORDERS_FILE,
+    PORTFOLIO_FILE,
+    SCORES_FILE,
+    PublishedPortfolio,
+    last_published_before,
+)
+from apex_tasks.refusal import Refusal
+from apex_tasks.request import RunRequest
+from apex_tasks.store import Store, canonical_json, content_key
+from apex_tasks.tables import csv_bytes, parquet_bytes
+
+PLANS, PLAN_FILE = "plans", "plan.json"
+
+
+class PlanReference(BaseModel):
+    """Target weights and orders in the store.
+
+    Attributes
+    ----------
+    key, content_hash
+        Where they lie, and the hash of all that they hold.
+    parent
+        Published portfolio that the orders start from, `<date>/v<k>`; None for a cold start.
+    positions, turnover, cost_bps, portfolio_value_jpy
+        Size of the new book, one-way turnover, cost in bps of the portfolio, value before trading.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    content_hash: str
+    parent: str | None
+    positions: int
+    turnover: float
+    cost_bps: float
+    portfolio_value_jpy: float
+
+
+def apply_costs(
+    request: RunRequest,
+    bundle: ResolvedBundle,
+    panel: PanelReference,
+    scores: ScoresReference,
+    store: Store,
+    calendar: TseCalendar,
+) -> PlanReference:
+    """Select candidates, weigh them against costs and the present book, and estimate the orders.
+
+    Raises
+    ------
+    Refusal
+        Last month has no published book and the run is no cold start, or nothing can be held.
+    ThresholdBroken
+        A critical alert threshold is broken.
+    """
+    parent = _parent(request, store, calendar)
+    prices = read_panel_prices(store.get(PANELS, panel.key))
+    ranked = ranked_scores(read_forecasts(store.get(SCORES, scores.key)), request.settings.ranking.horizon)
+    current, warnings = _current_book(request, parent, prices)
+    plan = _plan(request, bundle, ranked, prices, current)
+    metrics = _metrics(bundle, panel, ranked, plan)
+    broken = alerts.evaluate(request.settings.thresholds, metrics, request.settings.ranking.top_k)
+    alerts.stop_on_critical(broken, f"rebalance {request.rebalance_date}, as-of {request.as_of}")
+    document = {
+        "rebalance_date": request.rebalance_date,
+        "as_of": request.as_of,
+        "parent": None if parent is None else {"portfolio": parent.name, "content_hash": parent.content_hash},
+        "metrics": metrics,
+        "alerts": [alert.model_dump(mode="json") for alert in broken],
+        "warnings": [*panel.warnings, *warnings, *_order_warnings(plan.orders)],
+        "selection": _describe_selection(plan),
+    }
+    key = content_key(
+        panel=panel.content_hash,
+        scores=scores.content_hash,
+        parent=None if parent is None else parent.content_hash,
+        plan=document,
+        ranking=request.settings.ranking.model_dump(mode="json"),
+        portfolio=request.settings.portfolio.model_dump(mode="json"),
+    )
+    artifact = store.write(
+        PLANS,
+        key,
+        files={
+            SCORES_FILE: parquet_bytes(ranked),
+            PORTFOLIO_FILE: csv_bytes(_portfolio_table(plan, ranked, prices, request.as_of)),
+            ORDERS_FILE: csv_bytes(pd.DataFrame([row.model_dump(mode="json") for row in plan.orders.rows])),
+            BOOK_FILE: canonical_json(
+                {"before": current.model_dump(mode="json"), "orders": plan.orders.model_dump(mode="json")}
+            ),
+            PLAN_FILE: canonical_json(document),
+        },
+    )
+    return PlanReference(
+        key=key,
+        content_hash=artifact.content_hash,
+        parent=None if parent is None else parent.name,
+        positions=len(plan.orders.book.positions),
+        turnover=plan.orders.turnover,
+        cost_bps=plan.orders.cost_bps,
+        portfolio_value_jpy=current.portfolio_value_jpy,
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    candidates: Candidates
+    target: TargetWeights
+    current_weights: dict[str, float]
+    orders: Orders
+
+
+def _parent(request: RunRequest, store: Store, calendar: TseCalendar) -> PublishedPortfolio | None:
+    """The last published book, no older than the rebalance day before this one."""
+    parent = last_published_before(store, request.rebalance_date)
+    due = calendar.latest_rebalance_session(
+        request.rebalance_date - dt.timedelta(days=1), request.settings.schedule.nth_session
+    )
+    if parent is not None and parent.rebalance_date >= due:
+        return parent
+    if request.cold_start:
+        return None
+    raise Refusal(
+        f"last month's portfolio is not published, so {request.rebalance_date} has no book to start from",
+        expected=f"a portfolio published for {due} or later",
+        received="none at all" if parent is None else f"the last one is {parent.name}",
+        where=f"{store.root}/portfolio",
+        remedy=f"Run the missing months first (from {due}), or trigger this one with cold_start to start "
+        "from cash.",
+    )
+
+
+def _current_book(
+    request: RunRequest, parent: PublishedPortfolio | None, prices: pd.DataFrame
+) -> tuple[Book, list[str]]:
+    """What is held at the as-of close: the parent's orders as they were really filled, marked to market."""
+    if parent is None:
+        return Book.cold(request.settings.portfolio.initial_capital_jpy, request.as_of), []
+    warnings = []
+    before, ordered = parent.book_before(), parent.orders()
+    fill_date = parent.rebalance_date
+    at_fill = _latest(prices, fill_date, ADJUSTMENT)
+    closes = _on(prices, fill_date, CLOSE)
+    if closes:
+        filled = settle(
+            before,
+            ordered,
+            closes,
+            fill_date,
+            share_factors(_latest(prices, ordered.as_of, ADJUSTMENT), at_fill),
+            _on(prices, fill_date, ADV),
+            CostModel(),
+        )
+        book = filled.book
+        if filled.unpriced_buys:
+            warnings.append(
+                f"{len(filled.unpriced_buys)} buys of {fill_date} were not filled, no close that day: "
+                f"{', '.join(filled.unpriced_buys)}"
+            )
+    else:
+        book = ordered.book
+        at_fill = _latest(prices, ordered.as_of, ADJUSTMENT)
+        warnings.append(f"no closes of {fill_date} in the dataset: last month's orders count as estimated")
+    book = book.roll(share_factors(at_fill, _latest(prices, request.as_of, ADJUSTMENT)))
+    book = book.mark(_on(prices, request.as_of, CLOSE), request.as_of)
+    if book.stale_codes:
+        warnings.append(
+            f"{len(book.stale_codes)} held stocks have no close on {request.as_of} and are valued at their last: "
+            f"{', '.join(book.stale_codes)}"
+        )
+    return book, warnings
+
+
+def _plan(
+    request: RunRequest, bundle: ResolvedBundle, ranked: pd.DataFrame, prices: pd.DataFrame, current: Book
+) -> _Plan:
+    ranking, portfolio = request.settings.ranking, request.settings.portfolio
+    closes, adv = _on(prices, request.as_of, CLOSE), _on(prices, request.as_of, ADV)
+    candidates = select_candidates(
+        ranked[CODE].tolist(),
+        ranked["Score"].to_numpy(),
+        ranked[CODE].map(closes).to_numpy(dtype=np.float64),
+        top_k=ranking.top_k,
+        multiplier=portfolio.candidate_multiplier,
+        k_ratio=bundle.selection.k_ratio,
+        k_min=bundle.selection.k_min,
+        sign=bundle.selection.sign,
+    )
+    weights = current.weights()
+    target = target_weights(
+        candidates, weights, current.portfolio_value_jpy, adv, portfolio, ranking.top_k, CostModel()
+    )
+    orders = estimate_orders(current, target.weights, closes, adv, CostModel(), request.rebalance_date)
+    return _Plan(candidates, target, weights, orders)
+
+
+def _metrics(
+    bundle: ResolvedBundle, panel: PanelReference, ranked: pd.DataFrame, plan: _Plan
+) -> dict[str, float]:
+    scores = ranked["Score"].to_numpy(dtype=np.float64)
+    return {
+        "apex_selected_count": plan.candidates.kept_count,
+        "apex_effective_dim": bundle.effective_dim,
+        "apex_daily_cost_bps": plan.orders.cost_bps,
+        "listed_stocks": panel.listed,
+        "median_rows": panel.median_rows,
+        "eligible_stocks": plan.candidates.eligible_count,
+        "priced_candidates": plan.candidates.priced_count,
+        "pool_size": plan.candidates.pool_size,
+        "positions": len(plan.orders.book.positions),
+        "trades": len(plan.orders.rows),
+        "turnover": plan.orders.turnover,
+        "cost_jpy": plan.orders.total_cost_jpy,
+        "portfolio_value_jpy": plan.orders.portfolio_value_jpy,
+        "cash_after_jpy": plan.orders.book.cash_jpy,
+        "non_finite_cells": panel.non_finite_cells,
+        "filled_features": len(panel.filled_features),
+        "score_best": float(scores[0]),
+        "score_worst": float(scores[-1]),
+        "score_std": float(scores.std()),
+    }
+
+
+def _describe_selection(plan: _Plan) -> dict[str, Any]:
+    target = plan.target
+    return {
+        "candidates": list(plan.candidates.codes),
+        "fallback": plan.candidates.fallback,
+        "threshold": plan.candidates.threshold,
+        "alpha": target.alpha,
+        "turnover_unconstrained": target.turnover_unconstrained,
+        "turnover_of_weights": target.turnover,
+        "dropped_min_weight": list(target.dropped_min_weight),
+        "dropped_turnover": list(target.dropped_turnover),
+        "notes": [str(note) for note in target.notes],
+        "score_penalties": dict(target.score_penalties),
+        "target_weights": dict(target.weights),
+    }
+
+
+def _order_warnings(orders: Orders) -> list[str]:
+    warnings = []
+    if orders.unpriced_buys:
+        warnings.append(f"not bought, no close on {orders.as_of}: {', '.join(orders.unpriced_buys)}")
+    if orders.stale_sells:
+        warnings.append(f"sold at an older price, no close on {orders.as_of}: {', '.join(orders.stale_sells)}")
+    unknown = [row.code for row in orders.rows if row.adv_jpy is None]
+    if unknown:
+        warnings.append(
+            f"{len(unknown)} trades without a known volume are costed at 1 % participation: {', '.join(unknown)}"
+        )
+    return warnings
+
+
+def _portfolio_table(
+    plan: _Plan, ranked: pd.DataFrame, prices: pd.DataFrame, as_of: dt.date
+) -> pd.DataFrame:
+    """The new book, best rank first; names that linger without a score stand last."""
+    book = plan.orders.book
+    ranks = ranked.set_index(CODE)
+    sectors = _latest(prices, as_of, SECTOR)
+    table = pd.DataFrame(
+        {
+            "code": code,
+            "sector": sectors.get(code, ""),
+            "rank": ranks["Rank"].get(code),
+            "score": ranks["Score"].get(code, math.nan),
+            "weight": plan.target.weights.get(code, 0.0),
+            "weight_before": plan.current_weights.get(code, 0.0),
+            "shares": position.shares,
+            "price_jpy": position.last_price_jpy,
+            "price_date": position.price_date,
+            "value_jpy": position.value_jpy,
+        }
+        for code, position in book.positions.items()
+    )
+    table["rank"] = table["rank"].astype("Int64")
+    return table.sort_values(["rank", "code"], na_position="last", ignore_index=True)
+
+
+def _on(prices: pd.DataFrame, day: dt.date, column: str) -> dict[str, float]:
+    """Code -> value on one day, where there is one."""
+    today = prices[prices[DATE] == day].dropna(subset=[column])
+    return dict(zip(today[CODE], today[column], strict=True))
+
+
+def _latest(prices: pd.DataFrame, day: dt.date, column: str) -> dict[str, Any]:
+    """Code -> last known value on or before a day."""
+    known = prices[prices[DATE] <= day].dropna(subset=[column]).drop_duplicates(CODE, keep="last")
+    return dict(zip(known[CODE], known[column], strict=True))

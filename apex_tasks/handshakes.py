@@ -1,0 +1,61 @@
+"""Resolved bundles in the store, so that later steps of a run start from the same handshake."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from apex_tasks.bundle import ResolvedBundle, keep_bundle, read_bundle
+from apex_tasks.refusal import Refusal
+from apex_tasks.request import RunRequest
+from apex_tasks.store import Store, canonical_json, content_key, local_path
+from apex_tasks.validate_bundle import validate_bundle
+
+HANDSHAKES, RESOLVED_FILE = "handshakes", "resolved.json"
+
+
+def shake_hands(request: RunRequest, store: Store) -> str:
+    """Validate the request's bundle against its dataset, keep both, and return the handshake's key.
+
+    Raises
+    ------
+    Refusal
+        See `validate_bundle`.
+    """
+    resolved = validate_bundle(
+        request.bundle, request.dataset, request.settings, bundles_folder=bundles_folder(store)
+    )
+    document = resolved.model_dump(mode="json")
+    key = content_key(handshake=document)
+    store.write(HANDSHAKES, key, files={RESOLVED_FILE: canonical_json(document)})
+    return key
+
+
+def load_handshake(store: Store, key: str, request: RunRequest) -> ResolvedBundle:
+    """Read a handshake; on a worker without the kept files, keep them again from the same bundle.
+
+    Raises
+    ------
+    Refusal
+        The handshake is not in the store, or the bundle is another one by now.
+    """
+    resolved = ResolvedBundle.model_validate(store.get(HANDSHAKES, key).read_json(RESOLVED_FILE))
+    if resolved.folder is not None and resolved.folder.is_dir():
+        return resolved
+    limits = request.settings.bundle_limits
+    files = read_bundle(resolved.source, limits)
+    if files.sha256 != resolved.bundle_sha256:
+        raise Refusal(
+            "the bundle was changed since it was validated",
+            expected=f"bundle_sha256 {resolved.bundle_sha256}",
+            received=files.sha256,
+            where=resolved.source,
+            remedy="Clear validate_bundle and the steps after it.",
+        )
+    return resolved.model_copy(update={"folder": keep_bundle(files, bundles_folder(store), limits)})
+
+
+def bundles_folder(store: Store) -> Path:
+    """Local folder of kept bundles: in the store, or beside it when the store is remote."""
+    root = local_path(store.root)
+    return (root if root is not None else Path(tempfile.gettempdir()) / "apex-batch") / "bundles"

@@ -1,0 +1,203 @@
+"""Step publish: the month's immutable folder, its report and its audit record."""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+import apex_tasks
+from apex_tasks import audit
+from apex_tasks.apply_costs import PLAN_FILE, PLANS, PlanReference
+from apex_tasks.build_panel import PanelReference
+from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.infer import ScoresReference
+from apex_tasks.published import (
+    EXECUTION_FILE,
+    PORTFOLIOS,
+    REPORT_FILE,
+    RESULT_FILES,
+    RUN_FILE,
+    PublishedPortfolio,
+    latest_version,
+)
+from apex_tasks.refusal import Refusal
+from apex_tasks.report import render_report
+from apex_tasks.request import RunRequest
+from apex_tasks.store import Store, canonical_json
+
+VERSIONED_LIBRARIES = ("numpy", "pandas", "pyarrow", "torch")
+PLACES = {"home", "bundle", "dataset", "inference"}
+"""Settings that say where a run happens, not what it computes."""
+WHEREABOUTS = {"source", "folder", "dataset"}
+"""The same of a resolved bundle."""
+
+
+class PublishReference(BaseModel):
+    """The published month.
+
+    Attributes
+    ----------
+    portfolio
+        `<rebalance date>/v<version>`.
+    folder
+        Where it lies.
+    content_hash
+        Identity of the result.
+    already_published
+        The same result was there before; nothing was written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    portfolio: str
+    folder: str
+    content_hash: str
+    already_published: bool
+
+
+def publish(
+    request: RunRequest,
+    bundle: ResolvedBundle,
+    panel: PanelReference,
+    scores: ScoresReference,
+    plan: PlanReference,
+    store: Store,
+    run_id: str,
+) -> PublishReference:
+    """Publish a plan as the month's portfolio.
+
+    Publishing the same result again changes nothing. A different result for a published month needs a
+    `republish_reason` and becomes the next version; no version is ever changed.
+
+    Raises
+    ------
+    Refusal
+        The month is published with a different result and no reason is given.
+    """
+    artifact = store.get(PLANS, plan.key)
+    results = {name: artifact.read_bytes(name) for name in RESULT_FILES}
+    run = _describe_run(request, bundle, panel, scores, plan, artifact.read_json(PLAN_FILE))
+    with store.lock("publish"):
+        latest = latest_version(store, request.rebalance_date)
+        if latest is not None and _holds(latest, {name: artifact.sha256(name) for name in RESULT_FILES}):
+            _record(store, latest, run, run_id, request.republish_reason)
+            return _reference(latest, already_published=True)
+        if latest is not None and not request.republish_reason:
+            raise _different_result(latest, {name: artifact.sha256(name) for name in RESULT_FILES})
+        number = 1 if latest is None else latest.version + 1
+        written = store.write(
+            PORTFOLIOS,
+            str(request.rebalance_date),
+            f"v{number}",
+            files={
+                **results,
+                RUN_FILE: canonical_json(run),
+                REPORT_FILE: render_report(run, artifact),
+                EXECUTION_FILE: canonical_json(_describe_execution(request, panel, scores, run_id)),
+            },
+            details={"rebalance_date": str(request.rebalance_date), "as_of": str(request.as_of)},
+            identity=RESULT_FILES,
+            durable=True,
+        )
+        portfolio = PublishedPortfolio(request.rebalance_date, number, written)
+        _record(store, portfolio, run, run_id, request.republish_reason)
+    return _reference(portfolio, already_published=False)
+
+
+def _holds(portfolio: PublishedPortfolio, sha256_by_name: dict[str, str]) -> bool:
+    return all(portfolio.artifact.sha256(name) == sha256 for name, sha256 in sha256_by_name.items())
+
+
+def _record(
+    store: Store, portfolio: PublishedPortfolio, run: dict[str, Any], run_id: str, reason: str | None
+) -> None:
+    """Add the audit record of a publication once, also when a kill came between manifest and record."""
+    recorded = (
+        record["details"]["portfolio"] for record in audit.records(store) if record["event"] == audit.PUBLISHED
+    )
+    if portfolio.name in recorded:
+        return
+    audit.append(
+        store,
+        audit.PUBLISHED,
+        {
+            "portfolio": portfolio.name,
+            "content_hash": portfolio.content_hash,
+            "manifest_sha256": portfolio.artifact.manifest_sha256,
+            "parent": run["parent"],
+            "run_id": run_id,
+            "republish_reason": reason,
+        },
+    )
+
+
+def _reference(portfolio: PublishedPortfolio, *, already_published: bool) -> PublishReference:
+    return PublishReference(
+        portfolio=portfolio.name,
+        folder=str(portfolio.artifact.folder),
+        content_hash=portfolio.content_hash,
+        already_published=already_published,
+    )
+
+
+def _different_result(latest: PublishedPortfolio, sha256_by_name: dict[str, str]) -> Refusal:
+    different = [name for name, sha256 in sha256_by_name.items() if latest.artifact.sha256(name) != sha256]
+    return Refusal(
+        f"{latest.rebalance_date} is published already, with a different result",
+        expected=f"the content of {latest.name}",
+        received=f"different {', '.join(different)}",
+        where=latest.artifact.folder,
+        remedy="Find out which input changed (compare run.json); to publish the new result beside the old one, "
+        "trigger the run with republish_reason.",
+    )
+
+
+def _describe_run(
+    request: RunRequest,
+    bundle: ResolvedBundle,
+    panel: PanelReference,
+    scores: ScoresReference,
+    plan: PlanReference,
+    document: dict[str, Any],
+) -> dict[str, Any]:
+    """All that determines the result: nothing here depends on when, where or by whom it was computed."""
+    return {
+        **document,
+        "hashes": {
+            "bundle": bundle.bundle_sha256,
+            "checkpoint": bundle.checkpoint_sha256,
+            "features": bundle.feature_hash,
+            "panel": panel.content_hash,
+            "scores": scores.content_hash,
+            "plan": plan.content_hash,
+        },
+        "bundle": bundle.model_dump(mode="json", exclude=WHEREABOUTS),
+        "settings": request.settings.model_dump(mode="json", exclude=PLACES),
+        "versions": {
+            "apex-batch": apex_tasks.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in VERSIONED_LIBRARIES},
+        },
+    }
+
+
+def _describe_execution(
+    request: RunRequest, panel: PanelReference, scores: ScoresReference, run_id: str
+) -> dict[str, Any]:
+    """When, where and by whom: the only published file that differs between two runs of the same month."""
+    return {
+        "published_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "run_id": run_id,
+        "host": platform.node(),
+        "bundle": request.bundle,
+        "dataset": {"file": request.dataset, "sha256": panel.dataset_sha256},
+        "panel_cached": panel.cached,
+        "scores_cached": scores.cached,
+        "apex_inference_latency_ms": scores.latency_ms,
+        "cold_start": request.cold_start,
+        "republish_reason": request.republish_reason,
+    }

@@ -1,0 +1,88 @@
+"""Published portfolios in the store: `portfolio/<rebalance date>/v<k>`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from apex_tasks.portfolio.book import Book
+from apex_tasks.portfolio.orders import Orders
+from apex_tasks.store import Artifact, Store
+
+PORTFOLIOS = "portfolio"
+SCORES_FILE, PORTFOLIO_FILE, ORDERS_FILE, BOOK_FILE = RESULT_FILES = (
+    "scores.parquet",
+    "portfolio.csv",
+    "orders.csv",
+    "book.json",
+)
+RUN_FILE, REPORT_FILE, EXECUTION_FILE = "run.json", "report.html", "execution.json"
+
+
+@dataclass(frozen=True)
+class PublishedPortfolio:
+    """One version of one month's portfolio.
+
+    Attributes
+    ----------
+    rebalance_date
+        Day on which its orders are traded.
+    version
+        1 for the first publication; a republished month counts up.
+    artifact
+        Its files.
+    """
+
+    rebalance_date: dt.date
+    version: int
+    artifact: Artifact
+
+    @property
+    def name(self) -> str:
+        """`<rebalance date>/v<version>`."""
+        return f"{self.rebalance_date}/v{self.version}"
+
+    @property
+    def content_hash(self) -> str:
+        """Identity of the result, without times and run ids."""
+        return self.artifact.content_hash
+
+    def book_before(self) -> Book:
+        """The book that the orders start from, marked at the as-of close."""
+        return Book.model_validate(self.artifact.read_json(BOOK_FILE)["before"])
+
+    def orders(self) -> Orders:
+        """The orders, estimated at the as-of close."""
+        return Orders.model_validate(self.artifact.read_json(BOOK_FILE)["orders"])
+
+
+def published_dates(store: Store) -> list[dt.date]:
+    """Rebalance dates with at least one complete version, ascending."""
+    return [day for day in _dates(store) if latest_version(store, day) is not None]
+
+
+def latest_version(store: Store, rebalance_date: dt.date) -> PublishedPortfolio | None:
+    """The newest complete version of a month, or None."""
+    for number in reversed(version_numbers(store, rebalance_date)):
+        artifact = store.find(PORTFOLIOS, str(rebalance_date), f"v{number}")
+        if artifact is not None:
+            return PublishedPortfolio(rebalance_date, number, artifact)
+    return None
+
+
+def last_published_before(store: Store, rebalance_date: dt.date) -> PublishedPortfolio | None:
+    """The newest portfolio of an earlier rebalance date, or None."""
+    for day in reversed([day for day in _dates(store) if day < rebalance_date]):
+        if (found := latest_version(store, day)) is not None:
+            return found
+    return None
+
+
+def version_numbers(store: Store, rebalance_date: dt.date) -> list[int]:
+    """Numbers of a month's version folders, complete or not, ascending."""
+    names = store.names(PORTFOLIOS, str(rebalance_date))
+    return sorted(int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdigit())
+
+
+def _dates(store: Store) -> list[dt.date]:
+    return [dt.date.fromisoformat(name) for name in store.names(PORTFOLIOS)]
