@@ -79,7 +79,9 @@ def stop_on_critical(alerts: Iterable[Alert], where: str) -> None:
     if critical:
         raise ThresholdBroken(
             "a critical alert threshold is broken, nothing is published",
-            expected=" and ".join(f"not {alert.metric} {alert.comparison} {alert.bound:g}" for alert in critical),
+            expected=" and ".join(
+                f"not {alert.metric} {alert.comparison} {alert.bound:g}" for alert in critical
+            ),
             received=", ".join(f"{alert.metric} = {alert.value:g}" for alert in critical),
             where=where,
             remedy=critical[0].remedy,

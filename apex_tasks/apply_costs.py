@@ -207,7 +207,7 @@ def _plan(
     candidates = select_candidates(
         ranked[CODE].tolist(),
         ranked["Score"].to_numpy(),
-        ranked[CODE].map(closes).to_numpy(dtype=np.float64),
+        np.array([closes.get(code, np.nan) for code in ranked[CODE]]),
         top_k=ranking.top_k,
         multiplier=portfolio.candidate_multiplier,
         k_ratio=bundle.selection.k_ratio,
@@ -271,7 +271,9 @@ def _order_warnings(orders: Orders) -> list[str]:
     if orders.unpriced_buys:
         warnings.append(f"not bought, no close on {orders.as_of}: {', '.join(orders.unpriced_buys)}")
     if orders.stale_sells:
-        warnings.append(f"sold at an older price, no close on {orders.as_of}: {', '.join(orders.stale_sells)}")
+        warnings.append(
+            f"sold at an older price, no close on {orders.as_of}: {', '.join(orders.stale_sells)}"
+        )
     unknown = [row.code for row in orders.rows if row.adv_jpy is None]
     if unknown:
         warnings.append(
@@ -280,9 +282,7 @@ def _order_warnings(orders: Orders) -> list[str]:
     return warnings
 
 
-def _portfolio_table(
-    plan: _Plan, ranked: pd.DataFrame, prices: pd.DataFrame, as_of: dt.date
-) -> pd.DataFrame:
+def _portfolio_table(plan: _Plan, ranked: pd.DataFrame, prices: pd.DataFrame, as_of: dt.date) -> pd.DataFrame:
     """The new book, best rank first; names that linger without a score stand last."""
     book = plan.orders.book
     ranks = ranked.set_index(CODE)

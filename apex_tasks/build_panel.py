@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.keys import scan_keys
-from apex_tasks.dataset.panel import Panel, Progress
+from apex_tasks.dataset.panel import Panel
 from apex_tasks.dataset.panel import build_panel as build_windows
 from apex_tasks.dataset.prices import check_units, read_prices
+from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import CODE, open_dataset
 from apex_tasks.refusal import Refusal
 from apex_tasks.request import RunRequest
@@ -67,7 +68,7 @@ class PanelReference(BaseModel):
 
 
 def build_panel(
-    request: RunRequest, bundle: ResolvedBundle, store: Store, progress: Progress | None = None
+    request: RunRequest, bundle: ResolvedBundle, store: Store, progress: ReportProgress | None = None
 ) -> PanelReference:
     """Build the as-of session's panel, or find it in the store.
 
@@ -100,29 +101,41 @@ def build_panel(
             **artifact.details,
         }
     )
-    if reference.eligible < bundle.min_stocks_per_day:
+    require_supply(reference.eligible, bundle, request.as_of, request.dataset)
+    return reference
+
+
+def require_supply(eligible: int, bundle: ResolvedBundle, as_of: dt.date, where: object) -> None:
+    """Refuse a session with fewer eligible stocks than the bundle's `min_stocks_per_day`.
+
+    Raises
+    ------
+    Refusal
+        Names both numbers.
+    """
+    if eligible < bundle.min_stocks_per_day:
         raise Refusal(
-            f"too few eligible stocks on {request.as_of}",
-            expected=f"at least {bundle.min_stocks_per_day} with {bundle.lookback} rows each",
-            received=f"{reference.eligible} eligible of {reference.listed} listed",
-            where=request.dataset,
+            f"too few eligible stocks on {as_of}",
+            expected=f"at least {bundle.min_stocks_per_day}, each with a row on the day and {bundle.lookback} rows "
+            "up to it",
+            received=eligible,
+            where=where,
             remedy="Deliver a dataset that reaches far enough back and is complete on the as-of session.",
         )
-    return reference
 
 
 def read_windows(artifact: Artifact) -> pd.DataFrame:
     """Eligible stocks of a stored panel: `Code` and `window_start`, by Code."""
-    return pd.readparquet_bytes(io.BytesIO(artifact.read_bytes(WINDOWS)))
+    return read_table(artifact, WINDOWS)
 
 
 def read_panel_prices(artifact: Artifact) -> pd.DataFrame:
     """Prices of a stored panel, as `dataset.prices.read_prices` gives them."""
-    return pd.readparquet_bytes(io.BytesIO(artifact.read_bytes(PRICES)))
+    return read_table(artifact, PRICES)
 
 
 def _build(
-    request: RunRequest, bundle: ResolvedBundle, store: Store, key: str, progress: Progress | None
+    request: RunRequest, bundle: ResolvedBundle, store: Store, key: str, progress: ReportProgress | None
 ) -> Artifact:
     as_of = request.as_of
     dataset = open_dataset(request.dataset, numeric=bundle.plan.columns)

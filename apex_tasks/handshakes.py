@@ -42,8 +42,7 @@ def load_handshake(store: Store, key: str, request: RunRequest) -> ResolvedBundl
     resolved = ResolvedBundle.model_validate(store.get(HANDSHAKES, key).read_json(RESOLVED_FILE))
     if resolved.folder is not None and resolved.folder.is_dir():
         return resolved
-    limits = request.settings.bundle_limits
-    files = read_bundle(resolved.source, limits)
+    files = read_bundle(resolved.source, request.settings.bundle_limits)
     if files.sha256 != resolved.bundle_sha256:
         raise Refusal(
             "the bundle was changed since it was validated",
@@ -52,7 +51,7 @@ def load_handshake(store: Store, key: str, request: RunRequest) -> ResolvedBundl
             where=resolved.source,
             remedy="Clear validate_bundle and the steps after it.",
         )
-    return resolved.model_copy(update={"folder": keep_bundle(files, bundles_folder(store), limits)})
+    return resolved.model_copy(update={"folder": keep_bundle(files, bundles_folder(store))})
 
 
 def bundles_folder(store: Store) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from apex_tasks.dataset.schema import CODE
 from apex_tasks.request import RunRequest
 from apex_tasks.store import Artifact, Store, content_key
 from apex_tasks.tables import parquet_bytes, read_table
+
+if TYPE_CHECKING:
+    from apex_tasks.model.patchtst import ModelShape
 
 SCORES = "scores"
 FORECASTS = "forecasts.parquet"
@@ -43,7 +47,9 @@ class ScoresReference(BaseModel):
     cached: bool
 
 
-def infer(request: RunRequest, bundle: ResolvedBundle, panel: PanelReference, store: Store) -> ScoresReference:
+def infer(
+    request: RunRequest, bundle: ResolvedBundle, panel: PanelReference, store: Store
+) -> ScoresReference:
     """Score the panel's windows, or find the scores in the store.
 
     Raises
@@ -52,7 +58,9 @@ def infer(request: RunRequest, bundle: ResolvedBundle, panel: PanelReference, st
         The panel or the checkpoint was changed since its step, or a score is not finite.
     """
     key = content_key(
-        panel=panel.content_hash, checkpoint=bundle.checkpoint_sha256, model=bundle.model.model_dump(mode="json")
+        panel=panel.content_hash,
+        checkpoint=bundle.checkpoint_sha256,
+        model=bundle.model.model_dump(mode="json"),
     )
     started = time.perf_counter()
     stored = store.find(SCORES, key)
@@ -84,19 +92,23 @@ def ranked_scores(forecasts: pd.DataFrame, horizon: int) -> pd.DataFrame:
     return ranked.assign(Rank=np.arange(1, len(ranked) + 1, dtype=np.int64))
 
 
-def _score(
-    request: RunRequest, bundle: ResolvedBundle, panel: Artifact, store: Store, key: str
-) -> Artifact:
+def model_shape(bundle: ResolvedBundle) -> ModelShape:
+    """Sizes of a resolved bundle's model."""
     from apex_tasks.model.patchtst import ModelShape
-    from apex_tasks.model.scoring import load_model, score_windows
 
-    windows = read_windows(panel)
-    shape = ModelShape(
+    return ModelShape(
         n_features=bundle.n_features,
         patch_multiplier=bundle.patch_multiplier,
         lookback=bundle.lookback,
         **bundle.model.model_dump(),
     )
+
+
+def _score(request: RunRequest, bundle: ResolvedBundle, panel: Artifact, store: Store, key: str) -> Artifact:
+    from apex_tasks.model.scoring import load_model, score_windows
+
+    windows = read_windows(panel)
+    shape = model_shape(bundle)
     model = load_model(shape, open_checkpoint(bundle))
     with panel.local_file(ROWS) as rows_file:
         scores = score_windows(

@@ -117,7 +117,9 @@ def _record(
 ) -> None:
     """Add the audit record of a publication once, also when a kill came between manifest and record."""
     recorded = (
-        record["details"]["portfolio"] for record in audit.records(store) if record["event"] == audit.PUBLISHED
+        record["details"]["portfolio"]
+        for record in audit.records(store)
+        if record["event"] == audit.PUBLISHED
     )
     if portfolio.name in recorded:
         return

@@ -51,5 +51,7 @@ class ThresholdBroken(Refusal):
     exit_code = 4
 
 
-def _rebuild(kind: type[Refusal], what: str, expected: str, received: str, where: str, remedy: str) -> Refusal:
+def _rebuild(
+    kind: type[Refusal], what: str, expected: str, received: str, where: str, remedy: str
+) -> Refusal:
     return kind(what, expected=expected, received=received, where=where, remedy=remedy)

@@ -81,23 +81,32 @@ def resolve_request(
     return RunRequest(
         rebalance_date=rebalance_date,
         as_of=as_of,
-        bundle=_input("bundle", given, settings.bundle),
-        dataset=_input("dataset", given, settings.dataset),
+        bundle=required_input("bundle", given.get("bundle", settings.bundle)),
+        dataset=required_input("dataset", given.get("dataset", settings.dataset)),
         dry_run=bool(given.get("dry_run", False)),
         republish_reason=given.get("republish_reason"),
         cold_start=bool(given.get("cold_start", False)),
-        settings=_with_parameters(settings, given),
+        settings=with_parameters(settings, given),
     )
 
 
-def _with_parameters(settings: ApexSettings, given: Mapping[str, Any]) -> ApexSettings:
+def with_parameters(settings: ApexSettings, given: Mapping[str, Any]) -> ApexSettings:
+    """Apply a run's ranking and portfolio parameters to the settings.
+
+    Raises
+    ------
+    Refusal
+        A value is out of range.
+    """
     ranking = {name: given[name] for name in RANKING_PARAMETERS if name in given}
     portfolio = {"policy": given["policy"]} if "policy" in given else {}
     try:
         return settings.model_copy(
             update={
                 "ranking": RankingSettings.model_validate({**settings.ranking.model_dump(), **ranking}),
-                "portfolio": PortfolioSettings.model_validate({**settings.portfolio.model_dump(), **portfolio}),
+                "portfolio": PortfolioSettings.model_validate(
+                    {**settings.portfolio.model_dump(), **portfolio}
+                ),
             }
         )
     except ValidationError as error:
@@ -111,17 +120,23 @@ def _with_parameters(settings: ApexSettings, given: Mapping[str, Any]) -> ApexSe
         ) from None
 
 
-def _input(name: str, given: Mapping[str, Any], default: str | None) -> str:
-    value = given.get(name, default)
+def required_input(name: str, value: str | None) -> str:
+    """Path of the bundle or dataset.
+
+    Raises
+    ------
+    Refusal
+        Neither the run nor the settings name one.
+    """
     if not value:
         raise Refusal(
             f"no {name} is named",
-            expected=f"a path in the run's parameter `{name}` or the setting",
+            expected=f"a path in the run's `{name}` or in the setting",
             received="nothing",
             where=f"APEX_{name.upper()}",
-            remedy=f"Set APEX_{name.upper()} for all components, or trigger with `{name}`.",
+            remedy=f"Set APEX_{name.upper()} for all components, or pass `{name}` to this run.",
         )
-    return str(value)
+    return value
 
 
 def _parse_day(value: object) -> dt.date:

@@ -70,7 +70,7 @@ class Artifact:
     @property
     def details(self) -> Mapping[str, Any]:
         """What the writer said of the artifact."""
-        return self.manifest["details"]  # type: ignore[no-any-return]
+        return self.manifest["details"]
 
     @property
     def manifest_sha256(self) -> str:

@@ -138,7 +138,9 @@ class EmbeddedAirflow:
             raise
 
     def stop(self) -> None:
-        """Stop all processes: ask, then kill whatever is left."""
+        """Stop all processes: ask, then kill whatever is left. Without effect when nothing was started."""
+        if not self._lock.is_locked:
+            return
         if self._client:
             self._client.close()
             self._client = None
@@ -325,10 +327,15 @@ class EmbeddedAirflow:
             return "the API server does not answer yet"
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+def free_port(preferred: int = 0) -> int:
+    """A port of 127.0.0.1 that nobody listens on now: the preferred one if it is free."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        # As the server does: a port whose last connections are only dying away counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", preferred))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 

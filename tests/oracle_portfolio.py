@@ -146,7 +146,7 @@ class Account:
         for code in sorted(set(before) | set(target)):
             if abs(target.get(code, 0.0) - before.get(code, 0.0)) < 1e-6:
                 continue
-            value = total * target.get(code, 0.0) - before.get(code, 0.0) * total
+            value = total * target.get(code, 0.0) - self.shares.get(code, 0.0) * self.last.get(code, 0.0)
             if value > 0 and code not in closes:
                 skipped.append(code)
                 continue

@@ -11,7 +11,6 @@ import hashlib
 import io
 import os
 import tarfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -186,6 +185,8 @@ def _read_archive(path: Path, intake: _Intake) -> None:
     try:
         with tarfile.open(fileobj=_unzip(path, intake), mode="r:") as archive:
             for member in archive:
+                if member.size < 0:
+                    raise tarfile.ReadError(f"{member.name!r} has a negative size")
                 file = archive.extractfile(member) if member.isfile() else None
                 if file is not None:
                     intake.file(member.name, file)
@@ -193,7 +194,9 @@ def _read_archive(path: Path, intake: _Intake) -> None:
                     raise intake.other(member.name)
                 elif member.name != ".":
                     intake.folder(member.name)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, RecursionError) as error:
+    except Refusal:
+        raise
+    except Exception as error:  # parsers of foreign bytes: whatever they raise, the file is refused
         raise intake.refusal("bundle archive is damaged", "a whole .tar.gz", error) from None
 
 

@@ -112,6 +112,7 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         performance_benchmarks=manifest.performance_benchmarks,
         critical_alerts=manifest.critical_alerts,
         operational_rules=manifest.operational_rules,
+        synthetic=bool((manifest.model_extra or {}).get("synthetic", False)),
     )
 
 

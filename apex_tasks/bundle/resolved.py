@@ -69,6 +69,8 @@ class ResolvedBundle(_Resolved):
         Requested forecast horizon, sessions.
     selection
         Gate parameters for that horizon.
+    synthetic
+        The manifest says that the bundle was trained on made-up data.
     """
 
     source: str
@@ -101,6 +103,7 @@ class ResolvedBundle(_Resolved):
     performance_benchmarks: dict[str, JsonValue]
     critical_alerts: dict[str, JsonValue]
     operational_rules: JsonValue
+    synthetic: bool
 
     @property
     def n_features(self) -> int:

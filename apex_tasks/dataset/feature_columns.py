@@ -56,8 +56,8 @@ def read_features(
 def _values(column: pa.ChunkedArray) -> npt.NDArray[np.floating]:
     """Column as floats, null as NaN; float32 stays, all else is widened to float64."""
     kind = pa.float32() if column.type in (pa.float16(), pa.float32()) else pa.float64()
-    return column.cast(kind).to_numpy()  # type: ignore[no-any-return]
+    return column.cast(kind).to_numpy()
 
 
 def _nulls(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    return column.is_null().to_numpy()  # type: ignore[no-any-return]
+    return column.is_null().to_numpy()

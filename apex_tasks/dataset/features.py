@@ -288,7 +288,7 @@ def _not_an_alias(name: str, received: object, where: str) -> Refusal:
 
 
 def _packaged(name: str) -> dict[str, Any]:
-    return yaml.safe_load((configs_folder() / name).read_bytes())  # type: ignore[no-any-return]
+    return yaml.safe_load((configs_folder() / name).read_bytes())
 
 
 def _some(names: Iterable[str]) -> str:

@@ -115,9 +115,10 @@ def _order_by_code_then_day(
 
 
 def _age_within_code(code_index: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    position = np.arange(len(code_index))
-    is_first = np.concatenate([[True], code_index[1:] != code_index[:-1]]) if len(code_index) else []
-    return position - np.maximum.accumulate(np.where(is_first, position, 0)) if len(position) else position
+    position = np.arange(len(code_index), dtype=np.int64)
+    is_first = np.ones(len(code_index), dtype=np.bool_)
+    is_first[1:] = code_index[1:] != code_index[:-1]
+    return position - np.maximum.accumulate(np.where(is_first, position, 0))
 
 
 def _refuse_duplicates(

@@ -8,9 +8,7 @@ import numpy.typing as npt
 LEAST_STD = 1e-8
 
 
-def cross_sectional_zscore(
-    features: npt.NDArray[np.floating], clip_sigma: float
-) -> npt.NDArray[np.float64]:
+def cross_sectional_zscore(features: npt.NDArray[np.floating], clip_sigma: float) -> npt.NDArray[np.float64]:
     """Normalise one day's features over all stocks of that day.
 
     `z = (x - mean) / std`, ddof 1, missing values skipped; a std below 1e-8 divides by 1; a missing value

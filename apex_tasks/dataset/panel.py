@@ -7,7 +7,7 @@ row store sorted by Code, then Date, where each is a run of consecutive rows; ma
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,9 @@ from apex_tasks.dataset.feature_columns import read_features
 from apex_tasks.dataset.features import FeaturePlan
 from apex_tasks.dataset.keys import RowKeys, scan_keys
 from apex_tasks.dataset.normalization import cross_sectional_zscore
+from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile
 from apex_tasks.settings import Normalization
-
-Progress = Callable[[str, float, float], None]
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def build_panel(
     normalization: Normalization,
     clip_sigma: float,
     keys: RowKeys | None = None,
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
 ) -> Panel:
     """Decode the rows that the dates need, normalise them and lay out the windows.
 
@@ -137,7 +136,7 @@ def _days(
     needed: npt.NDArray[np.bool_],
     slot: npt.NDArray[np.int64],
     non_finite: npt.NDArray[np.int64],
-    progress: Progress | None,
+    progress: ReportProgress | None,
 ) -> Iterator[tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]]:
     """Yield, day by day, all rows of a needed day: features (n_features, n_stocks) and store slots.
 

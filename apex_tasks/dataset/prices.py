@@ -113,4 +113,4 @@ def _market_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _float(table: pa.Table, column: str) -> npt.NDArray[np.float64]:
-    return table[column].cast(pa.float64()).to_numpy()  # type: ignore[no-any-return]
+    return table[column].cast(pa.float64()).to_numpy()

@@ -21,7 +21,7 @@ from apex_tasks.dataset.features import (
     resolve_features,
 )
 from apex_tasks.dataset.forward_returns import read_forward_returns
-from apex_tasks.dataset.keys import RowKeys, scan_keys
+from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, open_dataset
 from apex_tasks.demo.market import DEFAULT_SEED, write_demo_data

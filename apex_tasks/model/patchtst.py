@@ -68,7 +68,7 @@ class _PatchEmbedding(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         channels = self.conv(windows.transpose(1, 2))  # (batch, n_channels, n_tokens)
-        return self.proj(channels.transpose(1, 2))  # type: ignore[no-any-return]
+        return self.proj(channels.transpose(1, 2))
 
 
 class _SelfAttention(nn.Module):
@@ -92,7 +92,7 @@ class _SelfAttention(nn.Module):
         mixed = functional.scaled_dot_product_attention(
             query, key, value, dropout_p=self.dropout if self.training else 0.0
         )
-        return self.out_proj(mixed.transpose(1, 2).reshape(batch, n_tokens, d_model))  # type: ignore[no-any-return]
+        return self.out_proj(mixed.transpose(1, 2).reshape(batch, n_tokens, d_model))
 
 
 class _Block(nn.Module):
@@ -114,7 +114,7 @@ class _Block(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.attn(self.ln1(tokens))
-        return tokens + self.ffn(self.ln2(tokens))  # type: ignore[no-any-return]
+        return tokens + self.ffn(self.ln2(tokens))
 
 
 class _Encoder(nn.Module):
@@ -128,13 +128,15 @@ class _Encoder(nn.Module):
         self.blocks = nn.ModuleList(_Block(shape, dropout) for _ in range(shape.depth))
         self.norm = nn.LayerNorm(shape.d_model)
         # Computed, not learned: v0.1.0 does not store it in the checkpoint either.
-        self.register_buffer("positions", sinusoidal_positions(shape.n_tokens, shape.d_model), persistent=False)
+        self.register_buffer(
+            "positions", sinusoidal_positions(shape.n_tokens, shape.d_model), persistent=False
+        )
 
     def forward(self, windows: Tensor) -> Tensor:
         tokens = self.patch_embed(windows) + self.positions
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens).mean(dim=1)  # type: ignore[no-any-return]
+        return self.norm(tokens).mean(dim=1)
 
 
 class _Heads(nn.Module):
@@ -177,7 +179,7 @@ class PatchTSTRanker(nn.Module):
         (batch, n_horizons) float32
             Scores, columns in the order of `shape.horizons`.
         """
-        return self.head(self.encoder(windows))  # type: ignore[no-any-return]
+        return self.head(self.encoder(windows))
 
 
 def sinusoidal_positions(n_tokens: int, d_model: int) -> Tensor:

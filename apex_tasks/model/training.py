@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -23,6 +24,13 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.settings import Normalization
 
 Progress = Callable[[str, float, float], None]
+
+SHARDS = 2
+"""Equal parts of a batch, each a single-threaded forward and backward pass.
+
+Threads that meet once a step do not mind a busy machine; torch's own meet in every operation, and were seen
+to take ten times as long there. The number is fixed, so the weights do not depend on the number of cores.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,6 @@ class TrainingSettings:
         Largest norm of a step's gradient.
     normalization, clip_sigma
         How features (and `clip_sigma` also targets) are normalised per day.
-    threads
-        Torch threads; part of the settings, for the number of threads changes the last bits of the weights.
     """
 
     samples: int
@@ -60,7 +66,6 @@ class TrainingSettings:
     clip_gradient_norm: float = 1.0
     normalization: Normalization = Normalization.CSZ
     clip_sigma: float = 5.0
-    threads: int = 2
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ def train(
         progress=progress,
     )
     start, targets = _samples(panel, returns, train_dates, train_end, settings.clip_sigma)
-    with _reproducible(seed, settings.threads):
+    with _reproducible(seed):
         model = PatchTSTRanker(shape, settings.dropout).train()
         losses = _fit(model, panel.rows, start, targets, shape.lookback, settings, seed, progress)
     return TrainingResult(dict(model.state_dict()), losses, len(start))
@@ -173,26 +178,35 @@ def _fit(
     progress: Progress | None,
 ) -> npt.NDArray[np.float32]:
     steps = max(1, settings.samples // settings.batch_size)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _rate(step, steps, settings.warmup_share)
     )
+
+    def shard_gradients(shard: npt.NDArray[np.int64]) -> tuple[torch.Tensor, ...]:
+        windows = torch.from_numpy(rows[start[shard, None] + np.arange(lookback)])
+        loss = functional.mse_loss(model(windows), torch.from_numpy(targets[shard]))
+        return (loss.detach(), *torch.autograd.grad(loss, parameters))
+
     losses = np.empty(steps, dtype=np.float32)
     batches = _batches(len(start), settings.batch_size, seed)
-    for step in range(steps):
-        if progress:
-            progress("Training", step, steps)
-        batch = next(batches)
-        windows = torch.from_numpy(rows[start[batch, None] + np.arange(lookback)])
-        loss = functional.mse_loss(model(windows), torch.from_numpy(targets[batch]))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_gradient_norm)
-        optimizer.step()
-        schedule.step()
-        losses[step] = loss.item()
+    # Dropout draws from torch's one generator: its shards take turns, so that the draws keep their order.
+    workers = 1 if settings.dropout else SHARDS
+    with ThreadPoolExecutor(workers) as pool:
+        for step in range(steps):
+            if progress:
+                progress("Training", step, steps)
+            shards = np.split(next(batches), SHARDS)
+            loss, *gradients = (
+                sum(parts) / SHARDS for parts in zip(*pool.map(shard_gradients, shards), strict=True)
+            )
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            torch.nn.utils.clip_grad_norm_(parameters, settings.clip_gradient_norm)
+            optimizer.step()
+            schedule.step()
+            losses[step] = loss.item()
     if progress:
         progress("Training", steps, steps)
     return losses
@@ -218,12 +232,12 @@ def _batches(n_samples: int, batch_size: int, seed: int) -> Iterator[npt.NDArray
 
 
 @contextmanager
-def _reproducible(seed: int, threads: int) -> Iterator[None]:
-    """Fixed seed, thread count and deterministic kernels, all put back afterwards."""
+def _reproducible(seed: int) -> Iterator[None]:
+    """Fixed seed, one thread per operation, deterministic kernels; all put back afterwards."""
     before_threads, before_mode = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
         try:
             yield

@@ -169,7 +169,21 @@ class Book(BaseModel):
         ----------
         share_factor
             Code -> new shares per old share, such as 2.0 for a split in two; missing means 1.
+
+        Raises
+        ------
+        Refusal
+            The factor of a position is not a positive number.
         """
+        for code in self.positions:
+            if not 0 < share_factor.get(code, 1.0) < math.inf:
+                raise Refusal(
+                    "a split factor is not a positive number",
+                    expected="new shares per old share",
+                    received=share_factor[code],
+                    where=f"Code {code}",
+                    remedy="Check AdjustmentClose and Close of that stock in the dataset.",
+                )
         return Book.of(
             rebalance_date=self.rebalance_date,
             as_of=self.as_of,
@@ -187,7 +201,7 @@ class Book(BaseModel):
 
 def is_price(price_jpy: float | None) -> TypeGuard[float]:
     """Whether something can be traded or valued at this price."""
-    return price_jpy is not None and math.isfinite(price_jpy) and price_jpy > 0
+    return price_jpy is not None and 0 < price_jpy < math.inf
 
 
 def _value(cash_jpy: float, positions: Mapping[str, Position]) -> float:

@@ -139,6 +139,7 @@ def estimate_orders(
     """
     book = book.mark(close_jpy, book.as_of)
     weights = book.weights()
+    value: dict[str, float] = {}
     shares: dict[str, float] = {}
     unpriced: list[str] = []
     for code in sorted(weights.keys() | target_weights.keys()):
@@ -150,8 +151,9 @@ def estimate_orders(
             unpriced.append(code)
             continue
         price = _price(code, book, close_jpy)
-        shares[code] = target * book.portfolio_value_jpy / price - _held(code, book)
-    return _trade(book, shares, tuple(unpriced), close_jpy, adv_jpy, costs, rebalance_date)
+        value[code] = target * book.portfolio_value_jpy - _held(code, book) * price
+        shares[code] = value[code] / price
+    return _trade(book, shares, value, tuple(unpriced), close_jpy, adv_jpy, costs, rebalance_date)
 
 
 def settle(
@@ -213,25 +215,31 @@ def settle(
             )
         else:
             shares[order.code] = ordered if order.side is Side.BUY else -ordered
-    return _trade(book, shares, tuple(unpriced), close_jpy, adv_jpy, costs, orders.book.rebalance_date)
+    value = {code: number * _price(code, book, close_jpy) for code, number in shares.items()}
+    return _trade(book, shares, value, tuple(unpriced), close_jpy, adv_jpy, costs, orders.book.rebalance_date)
 
 
 def _trade(
     book: Book,
     shares: Mapping[str, float],
+    value_jpy: Mapping[str, float],
     unpriced_buys: tuple[str, ...],
     close_jpy: Mapping[str, float],
     adv_jpy: Mapping[str, float | None],
     costs: CostModel,
     rebalance_date: dt.date | None,
 ) -> Orders:
-    """Trade signed numbers of shares, by Code, at the book's prices; the book is marked at these closes."""
+    """Trade signed numbers of shares and their signed values, by Code; the book is marked at these closes."""
     codes = list(shares)
     price = np.array([_price(code, book, close_jpy) for code in codes], dtype=np.float64)
     held = np.array([_held(code, book) for code in codes], dtype=np.float64)
     traded = np.array([shares[code] for code in codes], dtype=np.float64)
-    traded = np.where((traded < 0) & (held + traded <= LEAST_SHARES), -held, traded)
-    value = np.abs(traded) * price
+    signed = np.array([value_jpy[code] for code in codes], dtype=np.float64)
+    closing = (traded < 0) & (held + traded <= LEAST_SHARES)
+    traded = np.where(closing, -held, traded)
+    # Not shares times price: a last bit more can lift a round value into the next commission tier.
+    signed = np.where(closing, -held * price, signed)
+    value = np.abs(signed)
     adv = np.array([adv_jpy.get(code) for code in codes], dtype=np.float64)  # None becomes NaN: unknown
     cost = costs.trade_cost(value, adv)
     before_jpy, weights = book.portfolio_value_jpy, book.weights()
@@ -273,7 +281,7 @@ def _trade(
         book=Book.of(
             rebalance_date=rebalance_date,
             as_of=book.as_of,
-            cash_jpy=book.cash_jpy - math.fsum((*(traded * price), total_cost)),
+            cash_jpy=book.cash_jpy - math.fsum((*signed, total_cost)),
             positions=positions,
         ),
     )

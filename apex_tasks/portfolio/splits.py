@@ -9,7 +9,9 @@ LEAST_SPLIT = 0.02
 LARGEST_TERM = 100
 
 
-def share_factors(adjustment_before: Mapping[str, float], adjustment_after: Mapping[str, float]) -> dict[str, float]:
+def share_factors(
+    adjustment_before: Mapping[str, float], adjustment_after: Mapping[str, float]
+) -> dict[str, float]:
     """New shares per old share between two sessions.
 
     The adjusted close is rounded in real data, so its ratio to the close wanders by a few bps: a change below

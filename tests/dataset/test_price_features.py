@@ -29,10 +29,12 @@ from apex_tasks.settings import configs_folder
 
 NAMES = [feature.name for feature in PRICE_FEATURES]
 DENSE, FLAT, IDLE, SPLIT = "10000", "10010", "10020", "10030"
+BAD = (None, 0.0, -5.0, math.inf, math.nan)
+ALONE = "9050"
 FIRST = datetime.date(2023, 1, 4)
 
 
-def make_market(n_stocks: int = 20, n_sessions: int = 295, seed: int = 7) -> list[dict]:
+def make_market(n_stocks: int = 20, n_sessions: int = 295, seed: int = 8) -> list[dict]:
     """Rows of a market with suspensions, an IPO, a delisting, bad prices, a split and a change of sector."""
     draw = np.random.default_rng(seed)
     rows = []
@@ -45,19 +47,24 @@ def make_market(n_stocks: int = 20, n_sessions: int = 295, seed: int = 7) -> lis
             volume = 0 if code == IDLE else int(draw.integers(1, 10**6))
             if not first <= t < last or (j == 7 and 80 <= t < 110) or (j > 7 and draw.random() < 0.02):
                 continue
-            traded = close
+            traded = adjusted = close
             if j == 8 and draw.random() < 0.02:
-                traded = (None, 0.0, -5.0, math.inf, math.nan)[int(draw.integers(5))]
+                traded = BAD[int(draw.integers(5))]
+            elif j == 8 and draw.random() < 0.02:
+                adjusted = BAD[int(draw.integers(5))]
+            elif j == 12 and draw.random() < 0.02:
+                volume = (None, -5.0, math.inf, math.nan)[int(draw.integers(4))]
+            sector = str(50 + (j + (j == 11 and t > 140)) % 3 * 1000)
             before_split = code == SPLIT and t < 150
             rows.append(
                 {
                     "Date": FIRST + datetime.timedelta(days=t),
                     "Code": code,
                     "Close": traded if not before_split else traded * 4,
-                    "AdjustmentClose": traded,
-                    "Volume": volume / 4 if before_split else float(volume),
-                    "TurnoverValue": 0.0 if j == 9 else close * volume * 1.01,
-                    "sector33_code": None if j == 10 else str(50 + (j + (j == 11 and t > 140)) % 3 * 1000),
+                    "AdjustmentClose": adjusted,
+                    "Volume": volume / 4 if before_split else volume,
+                    "TurnoverValue": 0.0 if j in (9, 12) else close * volume * 1.01,
+                    "sector33_code": None if j == 10 else ALONE if j == 7 else sector,
                 }
             )
     return rows
@@ -68,6 +75,11 @@ def as_table(rows: list[dict]) -> pa.Table:
     fields = [("Date", pa.date32()), ("Code", pa.string()), ("sector33_code", pa.string())]
     schema = pa.schema([*fields, *((name, pa.float64()) for name in numbers)])
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def features_of(table: pa.Table) -> pa.Table:
+    """Keys and features only: the passed columns hold NaN, which no comparison finds equal."""
+    return table.select(["Date", "Code", *NAMES])
 
 
 ROWS = make_market()
@@ -183,16 +195,21 @@ def good(x):
     return x is not None and math.isfinite(x) and x > 0
 
 
+def good_volume(x):
+    return x is not None and math.isfinite(x) and x >= 0
+
+
 def own_oracle(rows):
     p, v, value = [], [], []
     for r in rows:
         usable = good(r["Close"]) and good(r["AdjustmentClose"])
+        counted = good_volume(r["Volume"])
         p.append(r["AdjustmentClose"] if usable else None)
-        v.append(r["Volume"] * r["Close"] / r["AdjustmentClose"] if usable else None)
+        v.append(r["Volume"] * r["Close"] / r["AdjustmentClose"] if usable and counted else None)
         if r["TurnoverValue"] > 0:
             value.append(r["TurnoverValue"])
         else:
-            value.append(r["Volume"] * r["Close"] if good(r["Close"]) else None)
+            value.append(r["Volume"] * r["Close"] if good(r["Close"]) and counted else None)
     o = {f"returns_{n}d": returns(p, n) for n in (1, 5, 10, 20)}
     o |= {f"log_returns_{n}d": logs(p, n) for n in (1, 10, 20)}
     o |= {f"ema_{n}": ema(p, n) for n in (5, 20, 200)}
@@ -371,7 +388,8 @@ def test_a_feature_replaces_the_input_column_of_its_name_and_others_pass(compute
 @settings(max_examples=5, deadline=None)
 def test_order_of_the_input_does_not_matter(seed: int) -> None:
     order = np.random.default_rng(seed).permutation(TABLE.num_rows)
-    assert compute_price_features(TABLE.take(pa.array(order))).equals(compute_price_features(TABLE))
+    shuffled = compute_price_features(TABLE.take(pa.array(order)))
+    assert features_of(shuffled).equals(features_of(compute_price_features(TABLE)))
 
 
 @given(day=st.integers(1, 294), seed=st.integers(0, 2**32 - 1))
@@ -389,26 +407,27 @@ def test_rows_after_a_day_change_nothing_up_to_it(day: int, seed: int) -> None:
                 row | {"Close": close, "AdjustmentClose": close, "Volume": 1.0, "sector33_code": "1"}
             )
     upto = pc.less_equal(pc.field("Date"), cut)
-    assert (
-        compute_price_features(as_table(changed))
-        .filter(upto)
-        .equals(compute_price_features(TABLE).filter(upto))
+    received, wanted = (
+        features_of(compute_price_features(table).filter(upto)) for table in (as_table(changed), TABLE)
     )
+    assert received.equals(wanted)
 
 
 # ---- splits, zeros, constants ----
 
 
-def test_a_split_changes_nothing_where_the_adjusted_close_is_known(computed: pa.Table) -> None:
+def test_a_split_changes_nothing_where_the_adjusted_close_is_known() -> None:
+    rows = [row for row in ROWS if good(row["Close"]) and good(row["AdjustmentClose"])]
     unsplit = [
         row | {"Close": row["Close"] / 4, "Volume": row["Volume"] * 4}
         if row["Code"] == SPLIT and row["Close"] != row["AdjustmentClose"]
         else row
-        for row in ROWS
+        for row in rows
     ]
+    split = compute_price_features(as_table(rows))
     without = compute_price_features(as_table(unsplit).drop_columns("AdjustmentClose"))
     for name in NAMES:
-        np.testing.assert_allclose(without[name].to_numpy(), computed[name].to_numpy(), rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(without[name].to_numpy(), split[name].to_numpy(), rtol=1e-6, atol=1e-12)
 
 
 def test_without_adjusted_close_a_split_is_a_return() -> None:
@@ -428,6 +447,17 @@ def test_nothing_is_infinite_and_what_does_not_move_has_no_ratio(computed: pa.Ta
     assert set(flat["price_to_sma20"].to_pylist()) == {1.0}
     idle = computed.filter(pc.equal(computed["Code"], IDLE))
     assert idle["volume_ratio_5"].null_count == idle["turnover_rate"].null_count == idle.num_rows
+
+
+def test_rounding_noise_of_a_steady_growth_is_no_spread() -> None:
+    rows = [row for row in ROWS if row["Code"] == DENSE]
+    steady = [
+        row | {"Close": 1000 * 1.001**t, "AdjustmentClose": 1000 * 1.001**t} for t, row in enumerate(rows)
+    ]
+    features = compute_price_features(as_table(steady))
+    assert pc.max(features["volatility_20d"]).as_py() < 1e-12
+    for name in ("x_mom_sh_5", "beta_60d", "idio_vol_ratio"):
+        assert features[name].null_count == features.num_rows, name
 
 
 @given(
@@ -497,7 +527,7 @@ def test_other_spellings_of_the_same_types_give_the_same_features(computed: pa.T
         table = table.set_column(table.column_names.index(name), name, column)
     other = compute_price_features(table)
     assert other.schema.field("Date").type == pa.date32()
-    assert other.select(["Date", "Code", *NAMES]).equals(computed.select(["Date", "Code", *NAMES]))
+    assert features_of(other).equals(features_of(computed))
 
 
 # ---- file ----
@@ -511,12 +541,15 @@ def test_dataset_file_and_summary(
     monkeypatch.setattr(writer, "ROW_GROUP_ROWS", 1000)
     seen: list[float] = []
     summary = write_dataset(prices, out, seen.append)
-    assert pq.read_table(out).drop_columns("stmt_roe").equals(computed)
+    written = pq.read_table(out)
+    assert written.column_names == [*TABLE.column_names, "stmt_roe", *NAMES]
+    assert features_of(written).equals(features_of(computed))
     assert [path.name for path in out.parent.iterdir()] == ["dataset.parquet"]
-    bad = sum(not good(row["Close"]) for row in ROWS)
-    assert bad > 0
+    bad = sum(not (good(row["Close"]) and good(row["AdjustmentClose"])) for row in ROWS)
+    uncounted = sum(not good_volume(row["Volume"]) for row in ROWS)
+    assert min(bad, uncounted) > 0
     assert (summary.rows, summary.stocks, summary.sessions) == (len(ROWS), 20, 295)
-    assert (summary.rows_without_price, summary.rows_without_volume) == (bad, 0)
+    assert (summary.rows_without_price, summary.rows_without_volume) == (bad, uncounted)
     assert (summary.first_date, summary.last_date) == (FIRST, FIRST + datetime.timedelta(days=294))
     assert summary.features_computed == tuple(NAMES)
     assert "stmt_roe" not in summary.features_left_out

@@ -135,7 +135,9 @@ def test_a_new_name_pays_its_round_trip_cost():
 
 @pytest.mark.parametrize("unknown", [None, math.nan, 0.0, -5.0])
 def test_volume_is_unknown_in_many_ways(unknown):
-    assert _target({"1": 0.5}, adv={"1": unknown}).score_penalties == _target({"1": 0.5}, adv={}).score_penalties
+    assert (
+        _target({"1": 0.5}, adv={"1": unknown}).score_penalties == _target({"1": 0.5}, adv={}).score_penalties
+    )
 
 
 def test_the_penalty_scales_with_its_setting_and_size_with_the_portfolio():
@@ -206,7 +208,12 @@ def test_a_portfolio_has_a_value(portfolio):
 
 @pytest.mark.parametrize(
     ("before", "after", "turnover"),
-    [({}, {}, 0), ({}, {"1": 1.0}, 0.5), ({"1": 1.0}, {}, 0.5), ({"1": 0.6, "2": 0.4}, {"2": 0.5, "3": 0.5}, 0.6)],
+    [
+        ({}, {}, 0),
+        ({}, {"1": 1.0}, 0.5),
+        ({"1": 1.0}, {}, 0.5),
+        ({"1": 0.6, "2": 0.4}, {"2": 0.5, "3": 0.5}, 0.6),
+    ],
 )
 def test_one_way_turnover(before, after, turnover):
     assert one_way_turnover(before, after) == pytest.approx(turnover)

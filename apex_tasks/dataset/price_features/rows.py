@@ -37,7 +37,8 @@ class PriceRows:
     price
         JPY: `AdjustmentClose` where the table has that column, else `Close`; null unless positive and finite.
     volume
-        Shares on the basis of `price`, so that a split is no surge; null unless >= 0 and finite, or without price.
+        Shares on the basis of `price`, so that a split is no surge; null unless >= 0 and finite, null without
+        price.
     value_jpy
         `TurnoverValue` if positive, else Volume * Close.
     """

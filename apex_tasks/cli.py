@@ -1,0 +1,319 @@
+"""The command line `apex`.
+
+Exit codes: 0 done, 1 a bug, 2 wrong use, 3 input refused, 4 a critical alert threshold broken.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.refusal import Refusal
+from apex_tasks.settings import ApexSettings, FeaturesMode, Normalization, Policy, load_settings
+
+app = typer.Typer(
+    help="Rank the Tokyo market, plan the month's trades, publish the portfolio.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+audit_app = typer.Typer(help="The audit trail of published portfolios.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
+
+out = Console()
+err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Bundle = Annotated[str | None, typer.Option(help="Bundle: folder or tar.gz. Default: APEX_BUNDLE.")]
+Dataset = Annotated[str | None, typer.Option(help="Dataset: parquet file. Default: APEX_DATASET.")]
+Horizon = Annotated[int | None, typer.Option(help="Forecast horizon in sessions: 1, 5, 10 or 20.")]
+TopK = Annotated[int | None, typer.Option(help="Names to hold.")]
+NormalizationOption = Annotated[Normalization | None, typer.Option(help="csz (production) or raw.")]
+FeaturesModeOption = Annotated[FeaturesMode | None, typer.Option(help="What to do with missing features.")]
+Day = Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")]
+
+
+def main() -> None:
+    """Run the command line; a refusal is one message on stderr and an exit code."""
+    try:
+        app()
+    except Refusal as refusal:
+        # Not through rich: its markup would eat brackets of the message.
+        print(f"REFUSED {refusal}", file=sys.stderr)
+        raise SystemExit(refusal.exit_code) from None
+
+
+@app.command("demo-data")
+def demo_data(
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder, or one .parquet file.")],
+    stocks: Annotated[int, typer.Option(min=1, help="Listed stocks.")] = 420,
+    sessions: Annotated[int, typer.Option(min=1, help="TSE sessions.")] = 700,
+    seed: Annotated[int, typer.Option(help="Seed: same seed, same bytes.")] = 7,
+    end: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="Last session.")] = dt.datetime(
+        2025, 10, 31
+    ),
+    as_json: Json = False,
+) -> None:
+    """Make a SYNTHETIC market on real TSE sessions, with a planted signal."""
+    from apex_tasks.demo.market import write_demo_data
+
+    with _progress() as progress:
+        made = write_demo_data(target, stocks, sessions, seed, end.date(), progress)
+    _show(made.__dict__, as_json, "Synthetic dataset")
+
+
+@app.command("demo-bundle")
+def demo_bundle(
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder, or one .tar.gz file.")],
+    dataset: Annotated[Path | None, typer.Option(help="Dataset of demo-data. Default: makes one.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and sample order.")] = 7,
+    samples: Annotated[int | None, typer.Option(min=1, help="Windows shown in training.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train the production architecture briefly on SYNTHETIC data and write a real bundle."""
+    from apex_tasks.demo.bundle import SAMPLES, write_demo_bundle
+
+    with _progress() as progress:
+        made = write_demo_bundle(target, dataset, seed, samples or SAMPLES, progress)
+    _show(made.__dict__, as_json, "Synthetic bundle")
+
+
+@app.command("validate-bundle")
+def validate_bundle_command(
+    bundle: Bundle = None,
+    dataset: Dataset = None,
+    horizon: Horizon = None,
+    features_mode: FeaturesModeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Check a bundle against its manifest, itself and a dataset's schema."""
+    from apex_tasks.validate_bundle import validate_bundle
+
+    settings = _settings(horizon=horizon, features_mode=features_mode)
+    resolved = validate_bundle(
+        _required("bundle", bundle, settings.bundle),
+        _required("dataset", dataset, settings.dataset),
+        settings,
+    )
+    if as_json:
+        _print_json(resolved.model_dump(mode="json"))
+    else:
+        print(resolved.settings_block())
+
+
+@app.command("features")
+def features_command(
+    prices: Annotated[
+        Path, typer.Option(help="Parquet: Date, Code, Close, Volume, TurnoverValue, sector33_code.")
+    ],
+    target: Annotated[Path, typer.Option("--out", help="Dataset to write.")],
+    as_json: Json = False,
+) -> None:
+    """Compute the features that follow from prices and write a dataset."""
+    from apex_tasks.dataset.price_features import write_dataset
+
+    with _progress() as progress:
+        summary = write_dataset(prices, target, lambda done: progress("Computing features", done, 1.0))
+    _show({**summary.__dict__, "dataset": target}, as_json, "Dataset")
+
+
+@app.command("score")
+def score_command(
+    as_of: Day,
+    target: Annotated[Path, typer.Option("--out", help="scores.parquet to write: Code, Score, Rank.")],
+    bundle: Bundle = None,
+    dataset: Dataset = None,
+    horizon: Horizon = None,
+    normalization: NormalizationOption = None,
+    features_mode: FeaturesModeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Score and rank every eligible stock of one session."""
+    from apex_tasks.market.calendar import TseCalendar
+    from apex_tasks.score import score
+    from apex_tasks.tables import parquet_bytes
+
+    TseCalendar.load().require_session(as_of.date())
+    settings = _settings(horizon=horizon, normalization=normalization, features_mode=features_mode)
+    with _progress() as progress:
+        ranked = score(
+            _required("bundle", bundle, settings.bundle),
+            _required("dataset", dataset, settings.dataset),
+            as_of.date(),
+            settings,
+            progress,
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(parquet_bytes(ranked))
+    best = ranked["Code"].head(5).tolist()
+    _show({"scores": target, "as_of": as_of.date(), "stocks": len(ranked), "best": best}, as_json, "Scores")
+
+
+@app.command("run")
+def run_command(
+    date: Annotated[
+        dt.datetime, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Rebalance day.")
+    ],
+    bundle: Bundle = None,
+    dataset: Dataset = None,
+    top_k: TopK = None,
+    horizon: Horizon = None,
+    normalization: NormalizationOption = None,
+    features_mode: FeaturesModeOption = None,
+    policy: Annotated[Policy | None, typer.Option(help="How weights follow from candidates.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but publish.")] = False,
+    cold_start: Annotated[
+        bool, typer.Option("--cold-start", help="Start from cash when last month is not published.")
+    ] = False,
+    republish_reason: Annotated[
+        str | None, typer.Option(help="Why a published month may get a new version.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run one month without Airflow: the same steps on the same store."""
+    from apex_tasks.market.calendar import TseCalendar
+    from apex_tasks.monthly_run import MonthlyRun, run_month
+    from apex_tasks.request import resolve_request
+    from apex_tasks.store import Store
+
+    calendar = TseCalendar.load()
+    parameters = {
+        "as_of": calendar.as_of(date.date()),
+        "bundle": bundle,
+        "dataset": dataset,
+        "top_k": top_k,
+        "horizon": horizon,
+        "normalization": normalization,
+        "features_mode": features_mode,
+        "policy": policy,
+        "dry_run": dry_run,
+        "cold_start": cold_start,
+        "republish_reason": republish_reason,
+    }
+    moment = calendar.rebalance_instant(date.date())
+    request = resolve_request(parameters, moment=moment, settings=load_settings(), calendar=calendar)
+    with _progress() as progress:
+        plan, published = run_month(
+            MonthlyRun(
+                request,
+                Store(request.settings.home),
+                calendar,
+                run_id=f"cli__{dt.datetime.now(dt.UTC).isoformat(timespec='seconds')}",
+                log=lambda message: print(message, file=sys.stderr),
+                progress=progress,
+            )
+        )
+    result = {"plan": plan.model_dump(), "published": published and published.model_dump()}
+    _show({"rebalance_date": request.rebalance_date, "as_of": request.as_of, **result}, as_json, "Month")
+
+
+@app.command("calendar")
+def calendar_command(
+    start: Annotated[dt.datetime, typer.Option("--from", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")],
+    end: Annotated[dt.datetime, typer.Option("--to", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")],
+    as_json: Json = False,
+) -> None:
+    """List the rebalance days of a period, and each one's as-of session."""
+    from apex_tasks.market.calendar import TseCalendar
+
+    calendar, nth = TseCalendar.load(), load_settings().schedule.nth_session
+    days = calendar.sessions(start.date(), end.date())
+    rebalances = [day for day in days if day == calendar.rebalance_session(day.year, day.month, nth)]
+    rows = [
+        {
+            "rebalance": day,
+            "as_of": calendar.as_of(day),
+            "instant": calendar.rebalance_instant(day).isoformat(),
+        }
+        for day in rebalances
+    ]
+    if as_json:
+        _print_json({"sessions": days, "rebalances": rows})
+        return
+    table = Table("Rebalance", "As-of", "Runs at", title=f"{len(days)} sessions, {len(rows)} rebalances")
+    for row in rows:
+        table.add_row(f"{row['rebalance']:%Y-%m-%d %a}", f"{row['as_of']:%Y-%m-%d %a}", str(row["instant"]))
+    out.print(table)
+
+
+@audit_app.command("verify")
+def audit_verify(as_json: Json = False) -> None:
+    """Check the audit trail and every published file against it; exit 3 when anything was changed."""
+    from apex_tasks import audit
+    from apex_tasks.store import Store
+
+    store = Store(load_settings().home)
+    report = audit.verify(store)
+    if as_json:
+        _print_json({"records": report.records, "problems": report.problems})
+    if report.problems:
+        raise Refusal(
+            f"the audit trail and the published portfolios disagree in {len(report.problems)} points",
+            expected=f"{report.records} records that match what is published",
+            received="; ".join(report.problems),
+            where=store.root,
+            remedy="Restore the named files from backup and find out who changed them.",
+        )
+    if not as_json:
+        print(f"{report.records} records, everything as published: {store.root}")
+
+
+def _settings(**ranking: object) -> ApexSettings:
+    from apex_tasks.request import with_parameters
+
+    return with_parameters(
+        load_settings(), {name: value for name, value in ranking.items() if value is not None}
+    )
+
+
+def _required(name: str, given: str | None, setting: str | None) -> str:
+    from apex_tasks.request import required_input
+
+    return required_input(name, given or setting)
+
+
+def _show(values: Mapping[str, Any], as_json: bool, title: str) -> None:
+    if as_json:
+        _print_json(values)
+        return
+    table = Table(title=title, show_header=False, title_justify="left")
+    for name, value in values.items():
+        shown = (
+            json.dumps(value, default=str, indent=1) if isinstance(value, dict | list | tuple) else str(value)
+        )
+        table.add_row(name, shown)
+    out.print(table)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, default=str, indent=1, ensure_ascii=False))
+
+
+@contextmanager
+def _progress() -> Iterator[ReportProgress]:
+    """Bars on stderr, one per description, only where someone watches."""
+    bars = Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=err
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def report(description: str, done: float, total: float) -> None:
+        if description not in tasks:
+            for earlier in bars.tasks:  # a part that does not count its end is over when the next begins
+                bars.update(earlier.id, completed=earlier.total)
+            tasks[description] = bars.add_task(description, total=total)
+        bars.update(tasks[description], completed=done, total=total)
+
+    with bars:
+        yield report

@@ -1,0 +1,131 @@
+"""Monthly rebalance of the Tokyo book: a bundle and a dataset in, a portfolio to trade out."""
+
+from datetime import timedelta
+
+import pendulum
+from airflow.sdk import DAG, Asset, Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+from dataset_fresh_sensor import DatasetFreshSensor
+from monthly_run_tasks import run_of, step
+from tse_timetable import TseRebalanceTimetable
+
+from apex_tasks.settings import FeaturesMode, Normalization, Policy, load_settings
+
+SETTINGS = load_settings()
+PORTFOLIO = Asset("apex_portfolio")
+IO_RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": 2.0}
+
+TRIAGE = """
+**Who is hit:** the fund has no portfolio for the month until `publish` succeeds.
+
+**First:** open the failed task's log; its last line says what was expected, what was received and what to do.
+
+**Is a re-run safe:** yes, always. Every step is repeatable, a published month is never changed, and a different
+result for it is refused unless `republish_reason` is given.
+"""
+
+
+def _choice(default: object, values: object, description: str) -> Param:
+    return Param(default, type=["null", "string"], enum=[None, *values], description=description)
+
+
+PARAMS = {
+    "as_of": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        description="TSE session whose close decides; the next session trades. "
+        "Empty: the session before the latest rebalance day.",
+    ),
+    "bundle": Param(None, type=["null", "string"], description="Folder or tar.gz. Empty: APEX_BUNDLE."),
+    "dataset": Param(None, type=["null", "string"], description="Parquet file. Empty: APEX_DATASET."),
+    "top_k": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        maximum=500,
+        description="Names to hold. Empty: the setting.",
+    ),
+    "horizon": Param(
+        None,
+        type=["null", "integer"],
+        enum=[None, 1, 5, 10, 20],
+        description="Forecast horizon, sessions. Empty: the setting.",
+    ),
+    "normalization": _choice(None, Normalization, "csz: z-score per day; raw: as is. Empty: the setting."),
+    "features_mode": _choice(None, FeaturesMode, "What to do with missing features. Empty: the setting."),
+    "policy": _choice(None, Policy, "How weights follow from candidates. Empty: the setting."),
+    "dry_run": Param(False, type="boolean", description="Do everything but publish."),
+    "republish_reason": Param(
+        None,
+        type=["null", "string"],
+        description="Why a published month may get a new version with a different result; kept in the audit trail.",
+    ),
+    "cold_start": Param(
+        False, type="boolean", description="Start from cash when last month has no published portfolio."
+    ),
+}
+
+with DAG(
+    dag_id="apex_monthly_rebalance",
+    description="Rank the Tokyo market and publish the month's portfolio",
+    doc_md=f"{__doc__}\n{TRIAGE}",
+    # when
+    schedule=TseRebalanceTimetable(SETTINGS.schedule.nth_session, SETTINGS.schedule.grace_days),
+    start_date=pendulum.datetime(2000, 1, 1, tz="Asia/Tokyo"),
+    catchup=False,
+    max_active_runs=3,
+    dagrun_timeout=timedelta(hours=24),
+    # what
+    params=PARAMS,
+    default_args={"owner": "apex"},
+    tags=["apex", "production"],
+):
+
+    @task(**IO_RETRIES)
+    @step
+    def validate_bundle():
+        """Agree checkpoint, config, dataset schema and MANIFEST.lock."""
+        return run_of(get_current_context()).validate_bundle()
+
+    @task(**IO_RETRIES)
+    @step
+    def build_panel(handshake):
+        """Decode and normalise the windows of the as-of session."""
+        return run_of(get_current_context()).build_panel(handshake)
+
+    @task(**IO_RETRIES)
+    @step
+    def infer(handshake, panel):
+        """Score every eligible stock."""
+        return run_of(get_current_context()).infer(handshake, panel)
+
+    # The book of the month before must be published first: wait for its apply_costs and publish.
+    @task(**IO_RETRIES, wait_for_downstream=True)
+    @step
+    def apply_costs(handshake, panel, scores):
+        """Plan target weights, orders and their costs."""
+        return run_of(get_current_context()).apply_costs(handshake, panel, scores)
+
+    @task(**IO_RETRIES, outlets=[PORTFOLIO], max_active_tis_per_dag=1)
+    @step
+    def publish(handshake, panel, scores, plan):
+        """Publish the portfolio, unless the run is dry."""
+        run = run_of(get_current_context())
+        if run.request.dry_run:
+            raise AirflowSkipException("Dry run: nothing is published.")
+        return run.publish(handshake, panel, scores, plan)
+
+    dataset_fresh = DatasetFreshSensor(
+        task_id="dataset_fresh",
+        mode="reschedule",
+        poke_interval=SETTINGS.freshness.poke_interval_seconds,
+        timeout=SETTINGS.freshness.timeout_minutes * 60,
+        **IO_RETRIES,
+    )
+    handshake = validate_bundle()
+    panel = build_panel(handshake)
+    scores = infer(handshake, panel)
+    plan = apply_costs(handshake, panel, scores)
+    dataset_fresh >> panel
+    publish(handshake, panel, scores, plan)

@@ -1,0 +1,61 @@
+"""What every task of the monthly run shares: the run it belongs to, and how a refusal fails it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+if TYPE_CHECKING:
+    from apex_tasks.monthly_run import MonthlyRun
+    from apex_tasks.request import RunRequest
+
+
+def request_of(context: Any) -> RunRequest:
+    """Resolve the run's request from its parameters and due time; the same in every task of a run.
+
+    A run that was triggered by hand or by an asset has no logical date: its `run_after` stands for it.
+    """
+    from apex_tasks.market.calendar import TseCalendar
+    from apex_tasks.request import resolve_request
+    from apex_tasks.settings import load_settings
+
+    return resolve_request(
+        context["params"],
+        moment=context.get("logical_date") or context["dag_run"].run_after,
+        settings=load_settings(),
+        calendar=TseCalendar.load(),
+    )
+
+
+def run_of(context: Any) -> MonthlyRun:
+    """Build the run whose steps the tasks call."""
+    from apex_tasks.market.calendar import TseCalendar
+    from apex_tasks.monthly_run import MonthlyRun
+    from apex_tasks.store import Store
+
+    request = request_of(context)
+    return MonthlyRun(request, Store(request.settings.home), TseCalendar.load(), context["run_id"])
+
+
+def step(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a step a task body: its result becomes JSON, and a refusal fails it at once.
+
+    Another try would meet the same input, so a refusal is never retried; what else goes wrong is.
+    """
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        from pydantic import BaseModel
+
+        from apex_tasks.refusal import Refusal
+
+        try:
+            result = function(*args, **kwargs)
+        except Refusal as refusal:
+            raise AirflowFailException(str(refusal)) from None
+        return result.model_dump(mode="json") if isinstance(result, BaseModel) else result
+
+    return run

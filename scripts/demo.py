@@ -1,0 +1,179 @@
+"""From nothing to a published month on a real Airflow, with synthetic data; once more changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from demo_setup import (
+    APEX_HOME,
+    AS_OF,
+    BANNER,
+    DAG_ID,
+    REBALANCE_DATE,
+    demo_airflow,
+    make_inputs,
+    step,
+)
+from embedded_airflow import AirflowFailedError, EmbeddedAirflow
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from apex_tasks import audit
+from apex_tasks.published import PORTFOLIO_FILE, RUN_FILE, PublishedPortfolio, latest_version
+from apex_tasks.refusal import Refusal
+from apex_tasks.store import Store
+
+RUN_TIMEOUT_SECONDS = 180.0
+TOP = 5
+
+
+class DemoFailedError(Exception):
+    """The month was not published; the message says which task failed, why, and where its log is."""
+
+
+def main() -> int:
+    """Publish the demo's month, or show the one that is there; the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = Console(highlight=False)
+    console.print(BANNER)
+    try:
+        if (published := _published()) is not None:
+            console.print(f"[green]✔[/] {REBALANCE_DATE} is published already and unchanged: nothing to do.")
+        else:
+            published = _publish(console)
+    except (AirflowFailedError, DemoFailedError, Refusal, TimeoutError) as error:
+        console.print(f"[red]✘ The demo failed.[/] {escape(str(error))}", soft_wrap=True)
+        return getattr(error, "exit_code", 1)
+    except KeyboardInterrupt:
+        console.print("Stopped. `make demo` goes on from what is complete.")
+        return 130
+    _show(console, published)
+    return 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _published() -> PublishedPortfolio | None:
+    """The demo's month, once the audit trail vouches for it.
+
+    Raises
+    ------
+    Refusal
+        Something in the store was changed after publication.
+    """
+    store = Store(APEX_HOME)
+    if latest_version(store, REBALANCE_DATE) is None:
+        return None
+    problems = audit.verify(store).problems
+    if problems:
+        raise Refusal(
+            "the published demo month was changed",
+            expected="an audit trail and folders that agree",
+            received="; ".join(problems),
+            where=APEX_HOME,
+            remedy="`make clean` removes the demo's folder, then run `make demo` again.",
+        )
+    return latest_version(store, REBALANCE_DATE)
+
+
+def _publish(console: Console) -> PublishedPortfolio:
+    airflow = demo_airflow()
+    try:
+        # The database is made on one core while the market is simulated on the other.
+        with ThreadPoolExecutor(1) as background:
+            prepared = background.submit(airflow.prepare)
+            make_inputs(console)
+            prepared.result()
+        with step(console, "Airflow, 4 processes") as running:
+            airflow.start()
+            airflow.wait_healthy(DAG_ID)
+            running.result = f"{airflow.url}, logs in {_short(airflow.logs)}"
+        with step(console, "DAG run") as running:
+            running.result = _run_month(airflow, running)
+    finally:
+        with console.status("Stopping Airflow"):
+            airflow.stop()
+    published = _published()
+    if published is None:
+        raise DemoFailedError(f"the run succeeded, but {APEX_HOME} holds no portfolio of {REBALANCE_DATE}")
+    return published
+
+
+def _run_month(airflow: EmbeddedAirflow, running: Any) -> str:
+    client = airflow.client
+    client.fail_unfinished_runs(DAG_ID)
+    client.set_paused(DAG_ID, False)
+    run_id = client.trigger(DAG_ID, {"as_of": AS_OF.isoformat(), "cold_start": True})
+
+    def show(tasks: dict[str, dict[str, Any]]) -> None:
+        busy = [name for name, task in tasks.items() if task["state"] == "running"]
+        done = sum(task["state"] == "success" for task in tasks.values())
+        running.tell(", ".join(busy) or "scheduling", done, max(1, len(tasks)))
+
+    if client.wait_run(DAG_ID, run_id, RUN_TIMEOUT_SECONDS, show) == "success":
+        return run_id
+    raise DemoFailedError("\n".join(_failures(airflow, run_id)))
+
+
+def _failures(airflow: EmbeddedAirflow, run_id: str) -> list[str]:
+    """One text per failed task: its name, the end of its log, where the log lies."""
+    lines = []
+    for name, task in airflow.client.tasks(DAG_ID, run_id).items():
+        if task["state"] == "failed":
+            log = airflow.client.task_log(DAG_ID, run_id, name, task["try_number"])
+            file = airflow.logs / f"dag_id={DAG_ID}" / f"run_id={run_id}" / f"task_id={name}"
+            lines.append(f"Task {name} failed. {_reason(log)}\nLog: {file}/attempt={task['try_number']}.log")
+    return lines or [f"Run {run_id} failed without a failed task; logs: {airflow.logs}"]
+
+
+def _reason(log: str) -> str:
+    after = log.partition("Task failed with exception\n")[2].splitlines()
+    return next((line for line in after if line and not line.startswith("::")), log[-500:])
+
+
+def _show(console: Console, published: PublishedPortfolio) -> None:
+    run = published.artifact.read_json(RUN_FILE)
+    metrics = run["metrics"]
+    names = list(csv.DictReader(io.StringIO(published.artifact.read_bytes(PORTFOLIO_FILE).decode())))
+    table = Table(title=f"Top {TOP} of {len(names)} names, rebalance {REBALANCE_DATE} (SYNTHETIC)")
+    for heading in ("code", "sector", "weight", "score", "value JPY"):
+        table.add_column(heading, justify="left" if heading in ("code", "sector") else "right")
+    for name in names[:TOP]:
+        table.add_row(
+            name["code"],
+            name["sector"],
+            f"{float(name['weight']):.2%}",
+            f"{float(name['score']):+.4f}",
+            f"{float(name['value_jpy']):,.0f}",
+        )
+    console.print(table)
+    alerts = [f"{alert['severity']}: {alert['metric']} = {alert['value']:g}" for alert in run["alerts"]]
+    verdict = (
+        f"[yellow]published with alerts[/]: {', '.join(alerts)}"
+        if alerts
+        else "[green]published, no alert[/]"
+    )
+    console.print(f"Verdict          {verdict}")
+    console.print(f"Portfolio value  {metrics['portfolio_value_jpy']:,.0f} JPY before trading")
+    console.print(f"Turnover         {metrics['turnover']:.1%} one way, {metrics['trades']:.0f} trades")
+    console.print(
+        f"Cost             {metrics['cost_jpy']:,.0f} JPY = {metrics['apex_daily_cost_bps']:.2f} bps"
+    )
+    console.print(f"Folder           {_short(Path(str(published.artifact.folder)))}", soft_wrap=True)
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

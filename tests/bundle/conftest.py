@@ -1,0 +1,9 @@
+from pathlib import Path
+
+import bundle_factory
+import pytest
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle_factory.dataset(tmp_path_factory.mktemp("dataset") / "prices.parquet")
