@@ -118,6 +118,7 @@ with DAG(
 
     dataset_fresh = DatasetFreshSensor(
         task_id="dataset_fresh",
+        doc_md="Wait until the as-of session is complete in the dataset.",
         mode="reschedule",
         poke_interval=SETTINGS.freshness.poke_interval_seconds,
         timeout=SETTINGS.freshness.timeout_minutes * 60,

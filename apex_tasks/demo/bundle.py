@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from apex_tasks.bundle.archive import MANIFEST, read_bundle
 from apex_tasks.bundle.writer import write_bundle
 from apex_tasks.dataset.features import (
     FeaturePlan,
@@ -30,7 +31,7 @@ from apex_tasks.model.rank_ic import rank_ic
 from apex_tasks.model.scoring import score_windows
 from apex_tasks.model.training import TrainingSettings, train
 from apex_tasks.refusal import Refusal
-from apex_tasks.settings import FeaturesMode, Normalization, configs_folder
+from apex_tasks.settings import BundleLimits, FeaturesMode, Normalization, configs_folder
 from apex_tasks.store import file_sha256
 
 Progress = Callable[[str, float, float], None]
@@ -40,13 +41,17 @@ HORIZONS = (1, 5, 10, 20)
 JUDGED_HORIZON = 20
 LOOKBACK = 180
 CLIP_SIGMA = 5.0
-DROPOUT = 0.2
-SAMPLES = 3_072
+SAMPLES = 2_560
+BATCH_SIZE = 32
+LEARNING_RATE = 5e-4
+DROPOUT = 0.0
+"""None: training ends before it has seen most windows once, so there is nothing to overfit."""
 
 OUT_OF_SAMPLE_SHARE = 0.15
 """Share of the sessions, the last ones, that training sees nothing of, neither features nor prices."""
 TRAIN_EVERY_SESSIONS = 3
-JUDGE_EVERY_SESSIONS = 10
+JUDGE_EVERY_SESSIONS = JUDGED_HORIZON
+"""So that the judged returns do not overlap."""
 NOTICE = "SYNTHETIC bundle made by `apex demo-bundle` from simulated prices. Not for trading."
 
 
@@ -110,8 +115,17 @@ def write_demo_bundle(
     Raises
     ------
     Refusal
-        The dataset is not marked synthetic, lacks a feature, or is too short to be split.
+        `out` exists, or the dataset is not marked synthetic, lacks a feature, or is too short to be split.
     """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        # The writer refuses it too, but only after the training.
+        raise Refusal(
+            "output exists",
+            expected="a path that is free",
+            received="an existing file or folder",
+            where=out,
+            remedy="Choose another path, or delete it.",
+        )
     if dataset is not None:
         return _write(out, dataset, seed, samples, progress)
     with tempfile.TemporaryDirectory(prefix="apex-demo-") as folder:
@@ -125,7 +139,13 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: Progress | 
     features = features_from_groups(packaged_feature_groups(), FEATURE_GROUPS, "packaged feature_groups.yaml")
     plan = resolve_features(features, packaged_aliases(), dataset.schema.names, FeaturesMode.STRICT)
     shape = ModelShape(n_features=len(features), patch_multiplier=2, horizons=HORIZONS, lookback=LOOKBACK)
-    settings = TrainingSettings(samples=samples, dropout=DROPOUT, clip_sigma=CLIP_SIGMA)
+    settings = TrainingSettings(
+        samples=samples,
+        batch_size=BATCH_SIZE,
+        learning_rate=LEARNING_RATE,
+        dropout=DROPOUT,
+        clip_sigma=CLIP_SIGMA,
+    )
     keys = scan_keys(dataset, date.max)
     split = _split([day_from_epoch(day) for day in np.unique(keys.days)], path)
 
@@ -140,6 +160,13 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: Progress | 
         "bundle_version": f"demo-seed{seed}",
         "synthetic": True,
         "notice": NOTICE,
+        "checkpoint": {
+            "base_features": shape.n_features,
+            "effective_dim": shape.n_channels,
+            "csz_mode": "trained_with_csz",
+            "patch_multiplier": "auto",
+        },
+        "config": {"patch_multiplier": "auto (unset)"},
         "dataset": {
             "file": path.name,
             "sha256": file_sha256(path),
@@ -158,7 +185,9 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: Progress | 
             "out_of_sample_dates": [str(day) for day in split.out_of_sample],
         },
         "expected_behavior": {
-            "model_init_log": f"[Model Init] in_features={len(features)}, patch_multiplier=auto, add_csz=False",
+            "model_init_log": (
+                f"[Model Init] in_features={shape.n_features}, patch_multiplier=auto, add_csz=False"
+            ),
             "effective_dim": shape.n_channels,
             "candidate_kept": 53,
             "rebalance_freq": "monthly",
@@ -166,7 +195,7 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: Progress | 
             "horizon": JUDGED_HORIZON,
         },
     }
-    written = write_bundle(
+    write_bundle(
         out,
         state_dict=result.state_dict,
         config=_config(shape, settings),
@@ -176,8 +205,8 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: Progress | 
         created=str(day_from_epoch(keys.days.max())),
     )
     return DemoBundle(
-        path=written.path,
-        manifest_sha256=written.manifest_sha256,
+        path=out,
+        manifest_sha256=read_bundle(out, BundleLimits()).hashes[MANIFEST],
         rank_ic_in_sample=in_sample,
         rank_ic_out_of_sample=out_of_sample,
         in_sample_dates=len(split.in_sample),
@@ -245,7 +274,7 @@ def _require_synthetic(path: Path) -> None:
             expected="parquet metadata apex.synthetic=true",
             received=metadata.get(b"apex.synthetic", b"no such key").decode(errors="replace"),
             where=path,
-            remedy="Use a dataset made by `apex demo-data`: a demo bundle must not pass for a model of real data.",
+            remedy="Use a dataset of `apex demo-data`: a demo bundle must not pass for a model of real data.",
         )
 
 
@@ -272,7 +301,11 @@ def _config(shape: ModelShape, settings: TrainingSettings) -> dict[str, Any]:
             "learning_rate": settings.learning_rate,
             "weight_decay": settings.weight_decay,
         },
-        "selection": {"default": gate, "horizons": {str(horizon): gate for horizon in shape.horizons}},
+        "selection": {
+            "default": gate,
+            # Copies: yaml would write a repeated object as an anchor and references to it.
+            "horizons": {str(horizon): dict(gate) for horizon in shape.horizons},
+        },
         "model": {
             "d_model": shape.d_model,
             "depth": shape.depth,

@@ -39,7 +39,7 @@ def published_columns(market: SyntheticMarket, seed: int) -> dict[str, NDArray[n
     """Values known on each session, as `(n_sessions, n_stocks)` float32; NaN where nothing is published yet.
 
     Flows and margin balances come out every fifth session for all stocks, statements every 61 sessions on a
-    day of each stock's own. A column keeps its value until the next publication and uses nothing later than it.
+    day of each stock's own. A column keeps its value until the next publication and uses nothing later.
     The margin columns are the operands (long, short) that the feature aliases take the net from.
     """
     flow, statement, margin = (

@@ -29,7 +29,7 @@ TICKS: tuple[tuple[float, float], ...] = (
 )  # fmt: skip
 
 ALPHA_HALF_LIFE_SESSIONS = 90
-ALPHA_DAILY_DRIFT = 0.06
+ALPHA_DAILY_DRIFT = 0.07
 """Drift per session of a stock whose alpha is 1, in units of its own idiosyncratic volatility."""
 
 MIN_STOCKS, MAX_STOCKS = 10, 6_000
@@ -78,9 +78,10 @@ def simulate_market(stocks: int, sessions: int, seed: int, end: date) -> Synthet
     """Simulate a market that ends on `end`.
 
     A stock's log return is `beta * market + sector + own`, each fat-tailed (Student t), plus the drift
-    `ALPHA_DAILY_DRIFT * own volatility * alpha` of the session before. `alpha` is a first-order autoregression
-    with a half-life of `ALPHA_HALF_LIFE_SESSIONS`. About 5 % of the stocks list and 3 % leave during the
-    simulation, 4 % are suspended once for 3 to 30 sessions, and one row in 2,000 is missing for want of a trade.
+    `ALPHA_DAILY_DRIFT * own volatility * alpha` of the session before. `alpha` is a first-order
+    autoregression with a half-life of `ALPHA_HALF_LIFE_SESSIONS`. About 5 % of the stocks list and 3 % leave
+    during the simulation, 4 % are suspended once for 3 to 30 sessions, and one row in 2,000 is missing for
+    want of a trade.
 
     Parameters
     ----------
@@ -172,7 +173,7 @@ def _listing_spans(
 def _codes(
     rng: np.random.Generator, listing_day: NDArray[np.datetime64], first: NDArray[np.int64]
 ) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-    """Codes in order and the permutation that sorts the stocks by them; listings since 2024 carry a letter."""
+    """Codes in order and the permutation that sorts the stocks by them; listings since 2024 have a letter."""
     stocks = len(first)
     lettered = (first > 0) & (listing_day >= np.datetime64(_FIRST_LETTERED_CODES))
     numbers = rng.choice(np.arange(1301, 9998), size=stocks, replace=False)

@@ -156,7 +156,7 @@ def _samples(
         if not complete.any():
             raise Refusal(
                 "a train date has no targets",
-                expected=f"stocks with a window and prices {max(returns.horizons)} rows later, by {train_end}",
+                expected=f"windows with prices {max(returns.horizons)} rows later, by {train_end}",
                 received=f"{len(windows.codes)} windows, none with all targets",
                 where=day,
                 remedy="End the train dates at least the longest horizon before the train end, "
@@ -186,7 +186,8 @@ def _fit(
 
     def shard_gradients(shard: npt.NDArray[np.int64]) -> tuple[torch.Tensor, ...]:
         windows = torch.from_numpy(rows[start[shard, None] + np.arange(lookback)])
-        loss = functional.mse_loss(model(windows), torch.from_numpy(targets[shard]))
+        errors = functional.mse_loss(model(windows), torch.from_numpy(targets[shard]), reduction="sum")
+        loss = errors / (settings.batch_size * targets.shape[1])
         return (loss.detach(), *torch.autograd.grad(loss, parameters))
 
     losses = np.empty(steps, dtype=np.float32)
@@ -197,10 +198,9 @@ def _fit(
         for step in range(steps):
             if progress:
                 progress("Training", step, steps)
-            shards = np.split(next(batches), SHARDS)
-            loss, *gradients = (
-                sum(parts) / SHARDS for parts in zip(*pool.map(shard_gradients, shards), strict=True)
-            )
+            shards = np.array_split(next(batches), SHARDS)
+            parts = zip(*pool.map(shard_gradients, shards), strict=True)
+            loss, *gradients = (torch.stack(part).sum(dim=0) for part in parts)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             torch.nn.utils.clip_grad_norm_(parameters, settings.clip_gradient_norm)

@@ -127,7 +127,7 @@ def select_by_percentile(
     """Keep the scores in the best `k_ratio`, and never fewer than `k_min` of them.
 
     With ``wanted = max(k_min, round(k_ratio * n))``, halves rounded to even: all scores are kept if there are
-    no more than wanted or the ratio is 1 or more; else those at or above the linear quantile at
+    no more than wanted; else those at or above the linear quantile at
     ``1 - k_ratio``; and the best `wanted` (ties by Code, `fallback`) if those are fewer than wanted or the
     ratio is 0 or less.
 
@@ -153,7 +153,7 @@ def select_by_percentile(
     order = rank(codes, oriented)
     n = len(oriented)
     wanted = max(k_min, round(k_ratio * n))
-    if wanted >= n or k_ratio >= 1:
+    if wanted >= n:
         return Gate(np.ones(n, dtype=np.bool_), None, fallback=False, wanted=wanted)
     threshold = None
     if k_ratio > 0:

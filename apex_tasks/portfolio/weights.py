@@ -109,7 +109,7 @@ def target_weights(
             where="candidate gate",
             remedy="Check that the dataset is complete for the as-of session.",
         )
-    pool = candidates.codes[: max(top_k, round(top_k * settings.candidate_multiplier))]
+    pool = candidates.codes[: round(top_k * settings.candidate_multiplier)]
     penalties = settings.cost_penalty * _round_trip_cost(pool, portfolio_value_jpy / top_k, adv_jpy, costs)
     penalties[[code in current_weights for code in pool]] = 0.0
     adjusted = np.array(candidates.scores[: len(pool)]) - penalties

@@ -434,10 +434,21 @@ def test_pickled_code_never_runs(dataset: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"not a checkpoint", saved(weights())[:5000], saved(weights())[5000:], packed(saved(weights()))]
-    + [saved([1, 2]), saved({}), saved({"a": 1}), saved({"state_dict": 1}), saved({"state_dict": {}})]
-    + [saved({"state_dict": weights(), "model_state_dict": weights()}), saved({"state_dict": {"a": [1]}})]
-    + [saved(torch.nn.Linear(1, 1))],
+    [
+        b"",
+        b"not a checkpoint",
+        saved(weights())[:5000],
+        saved(weights())[5000:],
+        packed(saved(weights())),
+        saved([1, 2]),
+        saved({}),
+        saved({"a": 1}),
+        saved({"state_dict": 1}),
+        saved({"state_dict": {}}),
+        saved({"state_dict": weights(), "model_state_dict": weights()}),
+        saved({"state_dict": {"a": [1]}}),
+        saved(torch.nn.Linear(1, 1)),
+    ],
 )
 def test_what_is_no_checkpoint(dataset: Path, data: bytes) -> None:
     assert refused(Draft(checkpoint_bytes=data), dataset, "cannot be loaded").where == CHECKPOINT

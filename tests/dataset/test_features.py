@@ -106,8 +106,11 @@ def test_alias_grammar(text: str, alias: Alias) -> None:
         "a-b",
         "a; b",
         "__import__('os')",
-    ]
-    + [None, 1, ["a"], {"a": "b"}],
+        None,
+        1,
+        ["a"],
+        {"a": "b"},
+    ],
 )
 def test_anything_else_is_no_alias(text: object) -> None:
     with pytest.raises(Refusal, match="alias f is not understood"):

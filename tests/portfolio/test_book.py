@@ -60,8 +60,9 @@ def test_a_worthless_book_has_no_weights():
 
 
 def test_a_split_changes_shares_and_price_but_no_value():
-    book = _book(5, c72030=(10, 200), c13010=(2, 500)).roll({"72030": 2.0, "99990": 3.0})
+    book = _book(5, c72030=(10, 200), c13010=(2, 500)).mark({}, TUESDAY).roll({"72030": 2.0, "99990": 3.0})
     assert (book.positions["72030"].shares, book.positions["72030"].last_price_jpy) == (20, 100)
+    assert book.positions["72030"].price_date == FRIDAY
     assert book.positions["13010"] == _book(c13010=(2, 500)).positions["13010"]
     assert book.portfolio_value_jpy == 3_005
 

@@ -80,8 +80,18 @@ def test_what_would_be_left_as_dust_is_sold_too():
     book = _book(0, c1=(1.0, 50), c2=(1e4, 100))
     keep = 5e-7 * 50 / book.portfolio_value_jpy
     orders = _orders(book, {"1": keep, "2": 1.0}, {"1": 50.0, "2": 100.0})
-    assert orders.rows[-1].shares == 1.0
+    assert (orders.rows[-1].shares, orders.rows[-1].value_jpy) == (1.0, 50.0)
     assert "1" not in orders.book.positions
+
+
+def test_a_small_buy_of_a_dear_share_is_no_dust():
+    orders = _orders(Book.cold(1e7, FRIDAY), {"1": 2e-6}, {"1": 1e8})
+    assert [order.value_jpy for order in orders.rows] == [20.0]
+
+
+def test_orders_are_made_at_the_given_closes():
+    orders = _orders(_book(0, c1=(100, 50)), {"1": 0.5}, {"1": 80.0})
+    assert (orders.portfolio_value_jpy, orders.rows[0].value_jpy) == (8_000, 4_000)
 
 
 @pytest.mark.parametrize(("change", "traded"), [(9e-7, 0), (-9e-7, 0), (1.1e-6, 1), (-1.1e-6, 1)])

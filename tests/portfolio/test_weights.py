@@ -115,9 +115,23 @@ def test_equal_weights_are_never_below_the_least_weight():
     assert min(target.weights.values()) == pytest.approx(0.02)
 
 
-def test_candidates_beyond_the_pool_are_ignored():
-    target = _target(_names(1, 20), settings=PortfolioSettings(candidate_multiplier=1.5), top_k=10)
-    assert list(target.adjusted_scores) == list(_names(1, 15))
+@pytest.mark.parametrize(("multiplier", "pool"), [(1.0, 10), (1.5, 15), (1.57, 16), (1.55, 16), (3.0, 20)])
+def test_candidates_beyond_the_pool_are_ignored(multiplier, pool):
+    settings = PortfolioSettings(candidate_multiplier=multiplier)
+    target = _target(_names(1, 20), settings=settings, top_k=10)
+    assert list(target.adjusted_scores) == list(_names(1, pool))
+
+
+@pytest.mark.parametrize(("beyond", "new"), [(9e-9, 17), (2e-8, 16)])
+def test_the_least_weight_of_a_new_name_has_a_tolerance_of_epsilon(beyond, new):
+    settings = PortfolioSettings(min_weight=0.35 / 17 + beyond)
+    target = _target(_names(2), _target(_names(1)).weights, settings=settings)
+    assert len(target.weights) == 35 + new
+
+
+@pytest.mark.parametrize(("beyond", "names"), [(9e-9, 35), (2e-8, 34)])
+def test_the_least_equal_weight_has_a_tolerance_of_epsilon(beyond, names):
+    assert len(_target(_names(1), settings=PortfolioSettings(min_weight=1 / 35 + beyond)).weights) == names
 
 
 def test_fewer_candidates_than_top_k_are_all_held():

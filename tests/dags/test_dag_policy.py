@@ -1,0 +1,106 @@
+"""What every DAG of this project must be, and what the monthly one is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# Importing Airflow writes its configuration into its home.
+os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="apex-airflow-"))
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.exceptions import ParamValidationError
+
+ROOT = Path(__file__).resolve().parents[2]
+ALLOWED_TAGS = {"apex", "production", "demo", "rehearsal", "performance"}
+MONTHLY = "apex_monthly_rebalance"
+HEAVY = ("torch", "pandas", "numpy", "pyarrow", "matplotlib", "fastapi")
+
+
+@pytest.fixture(scope="module")
+def bag() -> DagBag:
+    return DagBag(dag_folder=str(ROOT / "dags"), collect_dags=True)
+
+
+def test_every_dag_file_imports(bag: DagBag) -> None:
+    assert bag.import_errors == {}, "Correct the file; `python dags/<file>.py` shows the whole traceback."
+    assert MONTHLY in bag.dags
+
+
+def test_every_dag_can_be_operated(bag: DagBag) -> None:
+    for dag_id, dag in bag.dags.items():
+        assert set(dag.tags) <= ALLOWED_TAGS, f"{dag_id}: use only tags of {sorted(ALLOWED_TAGS)}"
+        assert "apex" in dag.tags, f"{dag_id}: operators filter by the tag apex; add it"
+        for phrase in ("Who is hit", "First", "Is a re-run safe"):
+            assert phrase in (dag.doc_md or ""), f"{dag_id}: the triage note lacks `{phrase}`; add it to doc_md"
+        assert dag.catchup is False, f"{dag_id}: a new deployment must not run a history of slots"
+        assert dag.dagrun_timeout, f"{dag_id}: a run that hangs must end; set dagrun_timeout"
+        for task in dag.tasks:
+            assert task.owner == "apex", f"{dag_id}.{task.task_id}: set owner in default_args"
+            assert task.doc_md, f"{dag_id}.{task.task_id}: say what it does in a docstring or doc_md"
+        for name in dag.params:
+            param = dag.params.get_param(name)
+            assert param.description, f"{dag_id}: parameter {name} has no description"
+            assert param.value in (None, False), f"{dag_id}: {name} must default to the setting"
+
+
+def test_the_monthly_steps_stand_in_order(bag: DagBag) -> None:
+    dag = bag.dags[MONTHLY]
+    downstream = {task.task_id: task.downstream_task_ids for task in dag.tasks}
+    assert downstream == {
+        "dataset_fresh": {"build_panel"},
+        "validate_bundle": {"build_panel", "infer", "apply_costs", "publish"},
+        "build_panel": {"infer", "apply_costs", "publish"},
+        "infer": {"apply_costs", "publish"},
+        "apply_costs": {"publish"},
+        "publish": set(),
+    }
+    assert dag.get_task("dataset_fresh").reschedule
+    assert dag.get_task("apply_costs").wait_for_downstream  # a book starts from the one before it
+    assert [asset.name for asset in dag.get_task("publish").outlets] == ["apex_portfolio"]
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("as_of", "2025-10-31", "31.10.2025"),
+        ("top_k", 35, 0),
+        ("horizon", 20, 21),
+        ("normalization", "csz", "minmax"),
+        ("features_mode", "fill-zero", "guess"),
+        ("policy", "baseline", "yolo"),
+        ("dry_run", True, "yes"),
+        ("cold_start", True, 1),
+    ],
+)
+def test_the_trigger_form_accepts_and_refuses(bag: DagBag, name: str, good: object, bad: object) -> None:
+    param = bag.dags[MONTHLY].params.get_param(name)
+    assert param.resolve(good) == good
+    with pytest.raises(ParamValidationError):
+        param.resolve(bad)
+
+
+def test_parsing_imports_nothing_heavy() -> None:
+    """Every component parses DAG files or loads plugins again and again."""
+    code = f"""
+import json, sys, time
+from airflow.sdk import DAG, Asset, BaseSensorOperator, Param, get_current_context, task
+from airflow.timetables.base import Timetable
+from airflow.plugins_manager import AirflowPlugin
+before = set(sys.modules)
+sys.path[:0] = [{str(ROOT / "plugins")!r}, {str(ROOT / "dags")!r}]
+started = time.process_time()
+for file in {sorted(path.stem for folder in ("plugins", "dags") for path in (ROOT / folder).glob("*.py"))!r}:
+    __import__(file)
+spent = time.process_time() - started
+print(json.dumps({{"seconds": spent, "heavy": [name for name in {HEAVY!r} if name in set(sys.modules) - before]}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    result = json.loads(done.stdout.splitlines()[-1])
+    print(f"plugins and DAG files add {result['seconds']:.3f} s of CPU to a loaded airflow.sdk")
+    assert result["heavy"] == []
