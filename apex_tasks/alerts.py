@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from apex_tasks.refusal import ThresholdBroken
+from apex_tasks.refusal import Refusal, ThresholdBroken
 from apex_tasks.settings import AlertThreshold, Severity
 
 _COMPARISONS = {
@@ -44,11 +44,19 @@ def evaluate(
 
     Raises
     ------
-    KeyError
+    Refusal
         A threshold names a metric that is not published.
     """
     alerts = []
     for threshold in thresholds:
+        if threshold.metric not in metrics:
+            raise Refusal(
+                "an alert threshold names an unknown metric",
+                expected=f"one of {', '.join(sorted(metrics))}",
+                received=threshold.metric,
+                where="setting thresholds",
+                remedy="Correct the name, or remove the threshold.",
+            )
         bound = threshold.bound
         if threshold.per_name is not None:
             bound = min(bound, math.ceil(threshold.per_name * top_k))

@@ -1,4 +1,4 @@
-"""The audit trail: append-only JSON lines, each holding the hash of the one before."""
+"""The audit trail: append-only JSON lines, each holding its own hash and the hash of the line before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from apex_tasks.store import Store, write_file
+from upath import UPath
+
+from apex_tasks.store import MANIFEST, Store, write_file
 
 TRAIL = "trail.jsonl"
 START = "0" * 64
@@ -46,9 +48,8 @@ def append(store: Store, event: str, details: Mapping[str, object]) -> None:
         "event": event,
         "details": dict(details),
     }
-    line = json.dumps(record, sort_keys=True, ensure_ascii=False, default=str).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, b"".join(old + b"\n" for old in [*lines, line]), durable=True)
+    write_file(path, b"".join(old + b"\n" for old in [*lines, _seal(record)]), durable=True)
 
 
 def records(store: Store) -> list[dict[str, Any]]:
@@ -67,17 +68,14 @@ def verify(store: Store) -> AuditReport:
     previous = START
     recorded: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-            chained = record["previous"] == previous and record["sequence"] == number
-        except (ValueError, KeyError, TypeError):
-            problems.append(f"record {number} is not a readable audit record")
-            previous = _hash(line)
-            continue
-        if not chained:
-            problems.append(f"record {number} does not follow from the record before it")
-        if record["event"] == PUBLISHED:
-            recorded[record["details"]["portfolio"]] = record["details"]["manifest_sha256"]
+        record = _unseal(line)
+        if record is None:
+            problems.append(f"record {number} was changed")
+        else:
+            if record["previous"] != previous or record["sequence"] != number:
+                problems.append(f"record {number} does not follow from the record before it")
+            if record["event"] == PUBLISHED:
+                recorded[record["details"]["portfolio"]] = record["details"]["manifest_sha256"]
         previous = _hash(line)
     problems += _check_portfolios(store, recorded)
     return AuditReport(len(lines), tuple(problems))
@@ -88,29 +86,51 @@ def _check_portfolios(store: Store, recorded: Mapping[str, str]) -> list[str]:
     found = set()
     for day in store.names("portfolio"):
         for version in store.names("portfolio", day):
-            artifact = store.find("portfolio", day, version)
-            if artifact is None:
+            folder = store.root / "portfolio" / day / version
+            if not (folder / MANIFEST).exists():
                 continue  # a killed publish: without its manifest the version does not exist
             name = f"{day}/{version}"
             found.add(name)
+            manifest = (folder / MANIFEST).read_bytes()
             if name not in recorded:
                 problems.append(f"portfolio {name} has no audit record; run its publish step again")
-            elif recorded[name] != artifact.manifest_sha256:
+            elif recorded[name] != _hash(manifest):
                 problems.append(f"the manifest of portfolio {name} was changed after publication")
-            problems += _check_files(artifact.folder, name, artifact.manifest["files"])
+            else:
+                problems += _check_files(folder, name, json.loads(manifest)["files"])
     problems += [f"portfolio {name} was removed after publication" for name in recorded if name not in found]
     return problems
 
 
-def _check_files(folder: Any, name: str, entries: Mapping[str, Mapping[str, object]]) -> list[str]:
+def _check_files(folder: UPath, name: str, entries: Mapping[str, Mapping[str, object]]) -> list[str]:
     problems = []
     for file, entry in sorted(entries.items()):
         path = folder / file
         if not path.exists():
             problems.append(f"portfolio {name}: {file} was removed")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+        elif _hash(path.read_bytes()) != entry["sha256"]:
             problems.append(f"portfolio {name}: {file} was changed")
-    return problems
+    present = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return problems + [
+        f"portfolio {name}: {file} was added" for file in present if file != MANIFEST and file not in entries
+    ]
+
+
+def _seal(record: Mapping[str, object]) -> bytes:
+    """Line of a record; without the hash of its own content nothing would guard the last line."""
+    content = json.dumps(record, sort_keys=True, ensure_ascii=False, default=str)
+    sealed = {**json.loads(content), "sha256": _hash(content.encode())}
+    return json.dumps(sealed, sort_keys=True, ensure_ascii=False).encode()
+
+
+def _unseal(line: bytes) -> dict[str, Any] | None:
+    """The record of a line, or None when the line is not, byte for byte, what was written."""
+    try:
+        record = json.loads(line)
+        content = {name: value for name, value in record.items() if name != "sha256"}
+    except (ValueError, AttributeError):
+        return None
+    return record if _seal(content) == line else None
 
 
 def _lines(store: Store) -> list[bytes]:
@@ -118,8 +138,9 @@ def _lines(store: Store) -> list[bytes]:
         data = (store.root / "audit" / TRAIL).read_bytes()
     except FileNotFoundError:
         return []
-    return data.splitlines()
+    # Not splitlines: it would also split at a carriage return that somebody put in.
+    return data.removesuffix(b"\n").split(b"\n") if data else []
 
 
-def _hash(line: bytes) -> str:
-    return hashlib.sha256(line).hexdigest()
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

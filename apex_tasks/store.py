@@ -118,14 +118,7 @@ class Artifact:
 
     def _check(self, name: str, received: str) -> None:
         if received != self.sha256(name):
-            raise Refusal(
-                "a stored file was changed after it was written",
-                expected=f"sha256 {self.sha256(name)}",
-                received=f"sha256 {received}",
-                where=self.folder / name,
-                remedy="Delete the artifact's folder if it is a cache (panels, scores, plans) and run again; "
-                "if it is a published portfolio, run `apex audit verify` and restore it from backup.",
-            )
+            raise _changed(self.folder / name, f"sha256 {self.sha256(name)}", f"sha256 {received}")
 
 
 class Store:
@@ -141,12 +134,20 @@ class Store:
         self.root = UPath(home)
 
     def find(self, *parts: str) -> Artifact | None:
-        """The complete artifact at this place, or None."""
+        """The complete artifact at this place, or None.
+
+        Raises
+        ------
+        Refusal
+            Its manifest is damaged.
+        """
         folder = self.root.joinpath(*parts)
         try:
             manifest = json.loads((folder / MANIFEST).read_bytes())
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise _changed(folder / MANIFEST, "readable JSON", error) from None
         return Artifact(folder, manifest)
 
     def get(self, *parts: str) -> Artifact:
@@ -246,6 +247,17 @@ def write_file(path: UPath, content: bytes | FileWriter, durable: bool = False) 
     finally:
         scratch.unlink(missing_ok=True)
     return entry
+
+
+def _changed(path: UPath, expected: str, received: object) -> Refusal:
+    return Refusal(
+        "a stored file was changed after it was written",
+        expected=expected,
+        received=received,
+        where=path,
+        remedy="Delete the artifact's folder if it is a cache (panels, scores, plans) and run again; "
+        "if it is a published portfolio, run `apex audit verify` and restore it from backup.",
+    )
 
 
 def _sync(path: Path) -> None:

@@ -153,7 +153,7 @@ def estimate_orders(
         price = _price(code, book, close_jpy)
         value[code] = target * book.portfolio_value_jpy - _held(code, book) * price
         shares[code] = value[code] / price
-    return _trade(book, shares, value, tuple(unpriced), close_jpy, adv_jpy, costs, rebalance_date)
+    return trade(book, shares, value, tuple(unpriced), close_jpy, adv_jpy, costs, rebalance_date)
 
 
 def settle(
@@ -216,10 +216,10 @@ def settle(
         else:
             shares[order.code] = ordered if order.side is Side.BUY else -ordered
     value = {code: number * _price(code, book, close_jpy) for code, number in shares.items()}
-    return _trade(book, shares, value, tuple(unpriced), close_jpy, adv_jpy, costs, orders.book.rebalance_date)
+    return trade(book, shares, value, tuple(unpriced), close_jpy, adv_jpy, costs, orders.book.rebalance_date)
 
 
-def _trade(
+def trade(
     book: Book,
     shares: Mapping[str, float],
     value_jpy: Mapping[str, float],
@@ -229,7 +229,24 @@ def _trade(
     costs: CostModel,
     rebalance_date: dt.date | None,
 ) -> Orders:
-    """Trade signed numbers of shares and their signed values, by Code; the book is marked at these closes."""
+    """Trade signed numbers of shares at the book's prices.
+
+    Parameters
+    ----------
+    book
+        Current book, marked at these closes.
+    shares, value_jpy
+        Code -> number of shares and what they are worth, both negative for a sale; by Code.
+    unpriced_buys
+        Codes that should have been bought but have no price.
+    close_jpy, adv_jpy, costs, rebalance_date
+        See `estimate_orders`.
+
+    Raises
+    ------
+    Refusal
+        The book is worth nothing.
+    """
     codes = list(shares)
     price = np.array([_price(code, book, close_jpy) for code in codes], dtype=np.float64)
     held = np.array([_held(code, book) for code in codes], dtype=np.float64)

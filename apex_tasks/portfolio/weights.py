@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from apex_tasks.market.costs import BPS, CostModel
 from apex_tasks.portfolio.selection import Candidates
@@ -24,6 +23,10 @@ class Note(StrEnum):
 
     TURNOVER_RELAXED = "turnover_constraint_relaxed"
     FALLBACK_EQUAL = "fallback_equal_weights"
+    FIRST_BUILD = "first_build_exceeds_turnover_limit"
+    FEWER_NAMES = "fewer_than_top_k_names"
+    MORE_NAMES = "more_than_top_k_names"
+    NEGATIVE_CASH = "cash_still_negative"
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,18 @@ class TargetWeights:
     Parameters
     ----------
     weights
-        Code -> weight, by Code; they sum to 1.
+        Code -> weight, by Code; they sum to 1, or less where a policy keeps cash.
     turnover_unconstrained
         One-way turnover of a full step to the equal-weighted target.
     turnover
         One-way turnover of the step to `weights`.
     alpha
-        Length of the step: 1 reaches the target, less leaves old names in the book.
+        Length of the step: 1 reaches the target, less leaves old names in the book; None: no single step.
     dropped_min_weight
         Names left out because equal weights would have been below the least weight.
     dropped_turnover
-        New names left out because the shortened step would have put them below the least weight.
+        New names left out for the limits on trading: the baseline's shortened step would have put them below
+        the least weight.
     score_penalties
         Code -> round-trip cost taken off the score, all candidates in rank order; 0 for a held name.
     adjusted_scores
@@ -55,7 +59,7 @@ class TargetWeights:
     weights: Mapping[str, float]
     turnover_unconstrained: float
     turnover: float
-    alpha: float
+    alpha: float | None
     dropped_min_weight: tuple[str, ...]
     dropped_turnover: tuple[str, ...]
     score_penalties: Mapping[str, float]
@@ -101,35 +105,26 @@ def target_weights(
     ValueError
         The portfolio value is negative or not finite.
     """
-    if not candidates.codes:
-        raise Refusal(
-            "no stock may enter the book",
-            expected="at least one candidate",
-            received=f"{candidates.priced_count} priced of {candidates.eligible_count} eligible stocks",
-            where="candidate gate",
-            remedy="Check that the dataset is complete for the as-of session.",
-        )
-    pool = candidates.codes[: round(top_k * settings.candidate_multiplier)]
-    penalties = settings.cost_penalty * _round_trip_cost(pool, portfolio_value_jpy / top_k, adv_jpy, costs)
-    penalties[[code in current_weights for code in pool]] = 0.0
-    adjusted = np.array(candidates.scores[: len(pool)]) - penalties
-    adjusted_scores = dict(zip(pool, adjusted.tolist(), strict=True))
-    best_first = np.argsort(-adjusted, kind="stable")  # ties stay in rank order
-    chosen = [pool[position] for position in best_first[:top_k]]
+    pool = score_after_costs(
+        candidates, current_weights, portfolio_value_jpy, adv_jpy, settings, top_k, costs
+    )
+    chosen = list(pool.best_first[:top_k])
     too_small: list[str] = []
     while 1 / len(chosen) + settings.epsilon < settings.min_weight:
         too_small.append(chosen.pop())
 
     notes: tuple[Note, ...] = ()
     step = _approach(
-        chosen, current_weights, adjusted_scores, settings, settings.turnover_limit, settings.min_alpha
+        chosen, current_weights, pool.adjusted_scores, settings, settings.turnover_limit, settings.min_alpha
     )
     if not step.weights:
         notes = (Note.TURNOVER_RELAXED,)
-        step = _approach(chosen, current_weights, adjusted_scores, settings, RELAXED_LIMIT, RELAXED_MIN_ALPHA)
+        step = _approach(
+            chosen, current_weights, pool.adjusted_scores, settings, RELAXED_LIMIT, RELAXED_MIN_ALPHA
+        )
     if not step.weights:
         notes = (Note.TURNOVER_RELAXED, Note.FALLBACK_EQUAL)
-        step = _Step(_equal(pool[:top_k]), alpha=1.0)
+        step = _Step(_equal(candidates.codes[:top_k]), alpha=1.0)
         too_small = []
     weights = _normalised(step.weights, settings.epsilon)
     return TargetWeights(
@@ -139,9 +134,62 @@ def target_weights(
         alpha=step.alpha,
         dropped_min_weight=tuple(too_small),
         dropped_turnover=step.dropped,
-        score_penalties=dict(zip(pool, penalties.tolist(), strict=True)),
-        adjusted_scores=adjusted_scores,
+        score_penalties=pool.penalties,
+        adjusted_scores=pool.adjusted_scores,
         notes=notes,
+    )
+
+
+@dataclass(frozen=True)
+class ScoredPool:
+    """Candidates with what entering them costs.
+
+    Parameters
+    ----------
+    penalties
+        Code -> round-trip cost taken off the score, in rank order; 0 for a held name.
+    adjusted_scores
+        Code -> score less penalty, in rank order.
+    best_first
+        Codes by adjusted score descending; ties stay in rank order.
+    """
+
+    penalties: Mapping[str, float]
+    adjusted_scores: Mapping[str, float]
+    best_first: tuple[str, ...]
+
+
+def score_after_costs(
+    candidates: Candidates,
+    current_weights: Mapping[str, float],
+    portfolio_value_jpy: float,
+    adv_jpy: Mapping[str, float | None],
+    settings: PortfolioSettings,
+    top_k: int,
+    costs: CostModel,
+) -> ScoredPool:
+    """Take `cost_penalty` times the round trip of a trade of ``portfolio_value_jpy / top_k`` off new names.
+
+    Takes and refuses the same as `target_weights`.
+    """
+    if not candidates.codes:
+        raise Refusal(
+            "no stock may enter the book",
+            expected="at least one candidate",
+            received=f"{candidates.priced_count} priced of {candidates.eligible_count} eligible stocks",
+            where="candidate gate",
+            remedy="Check that the dataset is complete for the as-of session.",
+        )
+    pool = candidates.codes[: round(top_k * settings.candidate_multiplier)]
+    trade_jpy = portfolio_value_jpy / top_k
+    adv = np.array([adv_jpy.get(code) for code in pool], dtype=np.float64)  # None becomes NaN: unknown
+    penalties = settings.cost_penalty * 2 * costs.trade_cost(trade_jpy, adv).bps / BPS
+    penalties[[code in current_weights for code in pool]] = 0.0
+    adjusted = np.array(candidates.scores[: len(pool)]) - penalties
+    return ScoredPool(
+        penalties=dict(zip(pool, penalties.tolist(), strict=True)),
+        adjusted_scores=dict(zip(pool, adjusted.tolist(), strict=True)),
+        best_first=tuple(pool[position] for position in np.argsort(-adjusted, kind="stable")),
     )
 
 
@@ -210,11 +258,3 @@ def _normalised(weights: Mapping[str, float], epsilon: float) -> dict[str, float
     kept = {code: weight for code, weight in sorted(weights.items()) if weight > epsilon}
     total = math.fsum(kept.values())
     return {code: weight / total for code, weight in kept.items()}
-
-
-def _round_trip_cost(
-    codes: Sequence[str], trade_jpy: float, adv_jpy: Mapping[str, float | None], costs: CostModel
-) -> NDArray[np.float64]:
-    """Cost of buying and selling `trade_jpy` of each name, as a fraction of it; shape ``(len(codes),)``."""
-    adv = np.array([adv_jpy.get(code) for code in codes], dtype=np.float64)  # None becomes NaN: unknown
-    return 2 * costs.trade_cost(trade_jpy, adv).bps / BPS

@@ -1,0 +1,37 @@
+"""What all tests share: a scratch Airflow, no settings of the developer's, and one small market."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+# Before anything imports Airflow, which writes its configuration into its home.
+os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="apex-airflow-"))
+os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+for name in [name for name in os.environ if name.startswith("APEX_")]:
+    del os.environ[name]
+
+if TYPE_CHECKING:
+    from small_market import SmallMarket
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory: pytest.TempPathFactory) -> SmallMarket:
+    """Small dataset and bundle; never to be changed."""
+    from small_market import make_market
+
+    return make_market(tmp_path_factory.mktemp("market"))
+
+
+@pytest.fixture(scope="session")
+def chain(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with four consecutive months published; never to be changed."""
+    from small_market import run_chain
+
+    home = tmp_path_factory.mktemp("chain")
+    run_chain(market, home)
+    return home
