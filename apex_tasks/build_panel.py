@@ -48,6 +48,8 @@ class PanelReference(BaseModel):
         Features that the dataset lacks, fed as 0.
     warnings
         What a reader of the book must know of the data.
+    synthetic
+        The dataset says that it is made up.
     cached
         The panel was in the store already.
     """
@@ -64,6 +66,7 @@ class PanelReference(BaseModel):
     non_finite_features: tuple[str, ...]
     filled_features: tuple[str, ...]
     warnings: tuple[str, ...]
+    synthetic: bool
     cached: bool
 
 
@@ -186,6 +189,7 @@ def _build(
             "non_finite_features": non_finite,
             "filled_features": bundle.plan.filled,
             "warnings": warnings,
+            "synthetic": dataset.synthetic,
         },
     )
 

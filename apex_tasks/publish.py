@@ -169,6 +169,7 @@ def _describe_run(
     """All that determines the result: nothing here depends on when, where or by whom it was computed."""
     return {
         **document,
+        "synthetic": bundle.synthetic or panel.synthetic,
         "hashes": {
             "bundle": bundle.bundle_sha256,
             "checkpoint": bundle.checkpoint_sha256,

@@ -34,7 +34,6 @@ def render_report(run: Mapping[str, Any], plan: Artifact) -> bytes:
     environment.filters["pct"] = lambda value: f"{value:.2%}"
     page = environment.get_template("report.html.j2").render(
         run=run,
-        synthetic=bool(run["bundle"]["synthetic"]),
         positions=read_csv(plan, PORTFOLIO_FILE).to_dict("records"),
         orders=read_csv(plan, ORDERS_FILE).to_dict("records"),
     )

@@ -18,6 +18,7 @@ DATE, CODE = "Date", "Code"
 CLOSE, VOLUME, TURNOVER_VALUE = "Close", "Volume", "TurnoverValue"
 ADJUSTMENT_CLOSE, SECTOR = "AdjustmentClose", "sector33_code"
 MARKET_COLUMNS = (CLOSE, VOLUME, TURNOVER_VALUE)
+SYNTHETIC_KEY = b"apex.synthetic"
 EPOCH = dt.date(1970, 1, 1)
 
 
@@ -61,6 +62,11 @@ class DatasetFile:
     def has(self, column: str) -> bool:
         """Whether the file has the column."""
         return column in self.schema.names
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the file declares itself made up, as `apex demo-data` does."""
+        return (self.schema.metadata or {}).get(SYNTHETIC_KEY) == b"true"
 
     def open(self) -> pq.ParquetFile:
         """Open for reading; Code decodes as a dictionary, which is ten times smaller than strings."""
