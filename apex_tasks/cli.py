@@ -247,6 +247,21 @@ def calendar_command(
     out.print(table)
 
 
+@app.command("settings")
+def settings_command(as_json: Json = False) -> None:
+    """Print the settings in force, and the environment variable that sets each."""
+    from apex_tasks.settings_table import setting_rows
+
+    settings = load_settings()
+    if as_json:
+        _print_json(settings.model_dump(mode="json"))
+        return
+    table = Table("Setting", "Value", "Environment variable")
+    for row in setting_rows(settings):
+        table.add_row(row.name, row.value, row.variable)
+    out.print(table)
+
+
 @audit_app.command("verify")
 def audit_verify(as_json: Json = False) -> None:
     """Check the audit trail and every published file against it; exit 3 when anything was changed."""
@@ -317,3 +332,7 @@ def _progress() -> Iterator[ReportProgress]:
 
     with bars:
         yield report
+
+
+if __name__ == "__main__":
+    main()

@@ -43,22 +43,34 @@ class Interrupted:
             patch.object(Path, "write_bytes", torn_write),
             patch.object(Path, "replace", self._around(Path.replace)),
             patch.object(os, "fsync", self._around(os.fsync)),
-            patch.object(tempfile, "mkstemp", self._around(tempfile.mkstemp)),
+            patch.object(tempfile, "mkstemp", self._before(tempfile.mkstemp)),
         ):
             yield
 
-    def _around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _before(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             self.pass_point()
-            result = function(*args, **kwargs)
+            return function(*args, **kwargs)
+
+        return wrapped
+
+    def _around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        before = self._before(function)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            result = before(*args, **kwargs)
             self.pass_point()
             return result
 
         return wrapped
 
 
+class DiskFullError(OSError):
+    """The injected fault; a real error of the system must not pass for it."""
+
+
 def _disk_full() -> None:
-    raise OSError(errno.ENOSPC, "no space left (injected)")
+    raise DiskFullError(errno.ENOSPC, "no space left")
 
 
 def _kill() -> None:
@@ -73,8 +85,7 @@ def failures(job: Callable[[], object]) -> Iterator[int]:
         try:
             with interrupted.installed():
                 job()
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
+        except DiskFullError:
             yield point
         else:
             assert interrupted.passed == point - 1

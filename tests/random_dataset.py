@@ -55,10 +55,13 @@ def write(frame: pd.DataFrame | pa.Table, path: Path, **how: object) -> Path:
 
 
 def as_table(frame: pd.DataFrame, **types: pa.DataType) -> pa.Table:
-    """NaN stays NaN; None becomes null. `types` by column name."""
+    """NaN stays NaN and None becomes null, but in a key both are null. `types` by column name."""
     kinds = {"Date": pa.date32(), "Code": pa.string()} | types
     return pa.table(
-        {name: pa.array(frame[name].tolist(), kinds.get(name), from_pandas=False) for name in frame.columns}
+        {
+            name: pa.array(frame[name].tolist(), kinds.get(name), from_pandas=name in ("Date", "Code"))
+            for name in frame.columns
+        }
     )
 
 

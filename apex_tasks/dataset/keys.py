@@ -58,16 +58,21 @@ def scan_keys(dataset: DatasetFile, last: dt.date) -> RowKeys:
         for group in wanted:
             table = file.read_row_group(group.index, columns=[DATE, CODE])
             group_days = dates_as_days(table[DATE])
-            keep = np.flatnonzero(group_days <= days_since_epoch(last)).astype(np.int32)
-            code_indices.append(_number_codes(table[CODE], code_numbers)[keep])
+            in_time = group_days <= days_since_epoch(last)
+            keep = np.flatnonzero(in_time).astype(np.int32)
+            codes = table[CODE] if len(keep) == len(group_days) else table[CODE].filter(in_time)
+            code_indices.append(_number_codes(codes, code_numbers))
             days.append(group_days[keep])
             groups.append(np.full(len(keep), group.index, dtype=np.int32))
             rows_in_group.append(keep)
     names = np.array(list(code_numbers), dtype=np.str_)
+    code_index = _concatenate(code_indices)
+    used = np.bincount(code_index, minlength=len(names)) > 0  # a dictionary may list codes of later rows only
     by_name = np.argsort(names)
+    by_name = by_name[used[by_name]]
     rank = np.empty(len(names), dtype=np.int32)
-    rank[by_name] = np.arange(len(names), dtype=np.int32)
-    code_index = rank[_concatenate(code_indices)]
+    rank[by_name] = np.arange(len(by_name), dtype=np.int32)
+    code_index = rank[code_index]
     all_days = _concatenate(days)
     order = _order_by_code_then_day(code_index, all_days)
     code_index, all_days = code_index[order], all_days[order]
@@ -91,11 +96,11 @@ def _number_codes(column: pa.ChunkedArray, code_numbers: dict[str, int]) -> npt.
     chunks = []
     for chunk in column.chunks:
         encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
-        if encoded.null_count or encoded.dictionary.null_count:
+        if encoded.null_count:
             raise Refusal(
                 "dataset has rows without a Code",
                 expected="no nulls in Code",
-                received=f"{max(encoded.null_count, encoded.dictionary.null_count)} nulls",
+                received=f"{encoded.null_count} nulls",
                 where=CODE,
                 remedy="Drop or repair these rows where the dataset is made.",
             )

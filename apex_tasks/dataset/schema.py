@@ -145,6 +145,15 @@ def dates_as_days(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
 
 def _check_types(path: Path, schema: pa.Schema, numeric: Sequence[str]) -> None:
     types = dict(zip(schema.names, schema.types, strict=True))
+    repeated = [name for name in types if schema.names.count(name) > 1]
+    if repeated:
+        raise Refusal(
+            "dataset has columns of the same name",
+            expected="every column once",
+            received=f"more than once: {', '.join(repeated)}",
+            where=path,
+            remedy="Drop or rename the copies where the dataset is made.",
+        )
     missing = [name for name in (DATE, CODE, *MARKET_COLUMNS) if name not in types]
     if missing:
         raise Refusal(

@@ -29,7 +29,7 @@ TICKS: tuple[tuple[float, float], ...] = (
 )  # fmt: skip
 
 ALPHA_HALF_LIFE_SESSIONS = 90
-ALPHA_DAILY_DRIFT = 0.07
+ALPHA_DAILY_DRIFT = 0.08
 """Drift per session of a stock whose alpha is 1, in units of its own idiosyncratic volatility."""
 
 MIN_STOCKS, MAX_STOCKS = 10, 6_000

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book, is_price
@@ -62,9 +63,7 @@ def capped_rebalance(
     """
     book = book.mark(close_jpy, book.as_of)
     before = book.weights()
-    pool = score_after_costs(
-        candidates, before, book.portfolio_value_jpy, adv_jpy, settings, top_k, costs
-    )
+    pool = score_after_costs(candidates, before, book.portfolio_value_jpy, adv_jpy, settings, top_k, costs)
     preference = [*pool.best_first, *(code for code in before if code not in pool.adjusted_scores)]
     wanted = pool.best_first[:top_k]
     limit = settings.turnover_limit if before and settings.turnover_limit > 0 else math.inf
@@ -74,12 +73,11 @@ def capped_rebalance(
     for code in pool.best_first:
         if code not in before and len(desk.shares) < top_k:
             desk.enter(code)
-    leavers = [code for code in reversed(preference) if code in desk.shares and code not in wanted]
-    leavers = _swap(desk, pool.best_first, [code for code in leavers if code in before], preference)
+    leavers = _swap(desk, pool.best_first, wanted, preference)
     desk.trim(reversed(preference), leavers)
     desk.top_up(code for code in preference if code not in leavers)
 
-    shares = {code: number for code, number in desk.trades()}
+    shares = desk.trades(desk.shares)
     value = {code: number * desk.price[code] for code, number in shares.items()}
     orders = trade(book, shares, value, (), close_jpy, adv_jpy, costs, rebalance_date)
     after = {
@@ -108,18 +106,21 @@ def _shrink(desk: _Desk, preference: list[str], top_k: int) -> None:
             desk.exit(code)
 
 
-def _swap(desk: _Desk, newcomers: tuple[str, ...], leavers: list[str], preference: list[str]) -> list[str]:
-    """Put the best newcomers in the place of the worst leavers; returns the leavers that stay."""
+def _swap(
+    desk: _Desk, newcomers: Sequence[str], wanted: Sequence[str], preference: Sequence[str]
+) -> list[str]:
+    """Put the best newcomers in the place of the worst unwanted names; returns the unwanted that stay."""
     rank = {code: position for position, code in enumerate(preference)}
-    staying = list(leavers)
+    unwanted = desk.held.keys() & desk.shares.keys() - set(wanted)
+    leavers = [code for code in reversed(preference) if code in unwanted]
     for newcomer in newcomers:
-        if newcomer in desk.shares or newcomer in desk.book.positions:
+        if newcomer in desk.shares or newcomer in desk.held:
             continue
-        for leaver in staying:
+        for leaver in leavers:
             if rank[newcomer] < rank[leaver] and desk.enter(newcomer, instead_of=leaver):
-                staying.remove(leaver)
+                leavers.remove(leaver)
                 break
-    return staying
+    return leavers
 
 
 def _notes(orders: Orders, top_k: int, *, first_build: bool, limit: float) -> tuple[Note, ...]:
@@ -180,7 +181,7 @@ class _Desk:
         most = self._most_lots(base, code, lots, LOT_SHARES)
         return 0 < lots <= 2 * most and self._become(_changed(base, code, most * LOT_SHARES))
 
-    def trim(self, codes: Iterator[str], leavers: list[str]) -> None:
+    def trim(self, codes: Iterable[str], leavers: list[str]) -> None:
         """Sell the lots above a slot; of a leaver too big for one exit, as many as its volume allows."""
         for code in codes:
             if code in self.shares:
@@ -189,7 +190,7 @@ class _Desk:
                 most = self._most_lots(self.shares, code, lots, -LOT_SHARES)
                 self._become(_changed(self.shares, code, -most * LOT_SHARES))
 
-    def top_up(self, codes: Iterator[str]) -> None:
+    def top_up(self, codes: Iterable[str]) -> None:
         """Buy the lots that bring positions nearest to a slot."""
         for code in codes:
             if code in self.shares:
@@ -197,6 +198,53 @@ class _Desk:
                 most = self._most_lots(self.shares, code, lots, LOT_SHARES)
                 self._become(_changed(self.shares, code, most * LOT_SHARES))
 
-    def trades(self) -> Iterator[tuple[str, float]]:
-        """Code and signed number of shares of each trade, by Code."""
-        yield from self._trades(self.shares)
+    def trades(self, shares: Mapping[str, float]) -> dict[str, float]:
+        """Code -> signed number of shares, by Code, that lead from the book to `shares`."""
+        changes = {
+            code: shares.get(code, 0.0) - self.held.get(code, 0.0)
+            for code in sorted(self.held.keys() | shares.keys())
+        }
+        return {code: change for code, change in changes.items() if change}
+
+    def _become(self, shares: dict[str, float]) -> bool:
+        allowed = self._allows(shares)
+        if allowed:
+            self.shares = shares
+        return allowed
+
+    def _allows(self, shares: Mapping[str, float]) -> bool:
+        trades = self.trades(shares)
+        if not trades.keys() <= self._tradable:
+            return False
+        signed = [number * self.price[code] for code, number in trades.items()]
+        value = np.abs(signed)
+        adv = self._adv(trades)
+        if not (value <= MAX_ADV_SHARE * adv).all() or math.fsum(value) > self._most_traded_jpy:
+            return False
+        cost_jpy = math.fsum(self._costs.trade_cost(value, adv).total_jpy)
+        only_sells = all(number < 0 for number in trades.values())
+        return only_sells or self.book.cash_jpy - math.fsum((*signed, cost_jpy)) >= 0
+
+    def _most_lots(self, base: Mapping[str, float], code: str, lots: int, lot_shares: int) -> int:
+        """Most lots, up to `lots`, that may be added to `base`; more are never allowed where fewer are not."""
+
+        def refused(count: int) -> bool:
+            return not self._allows(_changed(base, code, count * lot_shares))
+
+        return bisect_left(range(1, lots + 1), True, key=refused)
+
+    def _lots(self, code: str, value_jpy: float, rounding: Callable[[float], int]) -> int:
+        return rounding(value_jpy / (LOT_SHARES * self.price[code])) if code in self._tradable else 0
+
+    def _exceeds_volume(self, code: str) -> bool:
+        return bool(self.shares[code] * self.price[code] > MAX_ADV_SHARE * self._adv([code])[0])
+
+    def _adv(self, codes: Iterable[str]) -> NDArray[np.float64]:
+        return np.array([self._adv_jpy.get(code) for code in codes], dtype=np.float64)  # None becomes NaN
+
+    def _without(self, code: str) -> dict[str, float]:
+        return {name: number for name, number in self.shares.items() if name != code}
+
+
+def _changed(shares: Mapping[str, float], code: str, change: int) -> dict[str, float]:
+    return {**shares, code: shares.get(code, 0.0) + change}
