@@ -20,6 +20,7 @@ from apex_tasks.infer import SCORES, ScoresReference, ranked_scores, read_foreca
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book
+from apex_tasks.portfolio.capped import capped_rebalance
 from apex_tasks.portfolio.orders import Orders, estimate_orders, settle
 from apex_tasks.portfolio.selection import Candidates, select_candidates
 from apex_tasks.portfolio.splits import share_factors
@@ -34,6 +35,7 @@ from apex_tasks.published import (
 )
 from apex_tasks.refusal import Refusal
 from apex_tasks.request import RunRequest
+from apex_tasks.settings import Policy
 from apex_tasks.store import Store, canonical_json, content_key
 from apex_tasks.tables import csv_bytes, parquet_bytes
 
@@ -95,7 +97,12 @@ def apply_costs(
         "parent": None if parent is None else {"portfolio": parent.name, "content_hash": parent.content_hash},
         "metrics": metrics,
         "alerts": [alert.model_dump(mode="json") for alert in broken],
-        "warnings": [*panel.warnings, *warnings, *_order_warnings(plan.orders)],
+        "warnings": [
+            *panel.warnings,
+            *warnings,
+            *_policy_warnings(plan.target),
+            *_order_warnings(plan.orders),
+        ],
         "selection": _describe_selection(plan),
     }
     key = content_key(
@@ -214,11 +221,16 @@ def _plan(
         k_min=bundle.selection.k_min,
         sign=bundle.selection.sign,
     )
-    weights = current.weights()
-    target = target_weights(
-        candidates, weights, current.portfolio_value_jpy, adv, portfolio, ranking.top_k, CostModel()
-    )
-    orders = estimate_orders(current, target.weights, closes, adv, CostModel(), request.rebalance_date)
+    weights, costs = current.weights(), CostModel()
+    if portfolio.policy is Policy.CAPPED:
+        target, orders = capped_rebalance(
+            current, candidates, closes, adv, portfolio, ranking.top_k, costs, request.rebalance_date
+        )
+    else:
+        target = target_weights(
+            candidates, weights, current.portfolio_value_jpy, adv, portfolio, ranking.top_k, costs
+        )
+        orders = estimate_orders(current, target.weights, closes, adv, costs, request.rebalance_date)
     return _Plan(candidates, target, weights, orders)
 
 
@@ -264,6 +276,10 @@ def _describe_selection(plan: _Plan) -> dict[str, Any]:
         "score_penalties": dict(target.score_penalties),
         "target_weights": dict(target.weights),
     }
+
+
+def _policy_warnings(target: TargetWeights) -> list[str]:
+    return [f"the policy gave something up: {note}" for note in target.notes]
 
 
 def _order_warnings(orders: Orders) -> list[str]:

@@ -6,19 +6,14 @@ Exit codes: 0 done, 1 a bug, 2 wrong use, 3 input refused, 4 a critical alert th
 from __future__ import annotations
 
 import datetime as dt
-import json
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.cli_display import out, print_json, progress_bars, show, show_month
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, FeaturesMode, Normalization, Policy, load_settings
 
@@ -30,9 +25,6 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(help="The audit trail of published portfolios.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
-
-out = Console()
-err = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bundle = Annotated[str | None, typer.Option(help="Bundle: folder or tar.gz. Default: APEX_BUNDLE.")]
@@ -68,9 +60,9 @@ def demo_data(
     """Make a SYNTHETIC market on real TSE sessions, with a planted signal."""
     from apex_tasks.demo.market import write_demo_data
 
-    with _progress() as progress:
+    with progress_bars() as progress:
         made = write_demo_data(target, stocks, sessions, seed, end.date(), progress)
-    _show(made.__dict__, as_json, "Synthetic dataset")
+    show(made.__dict__, as_json, "Synthetic dataset")
 
 
 @app.command("demo-bundle")
@@ -84,9 +76,9 @@ def demo_bundle(
     """Train the production architecture briefly on SYNTHETIC data and write a real bundle."""
     from apex_tasks.demo.bundle import SAMPLES, write_demo_bundle
 
-    with _progress() as progress:
+    with progress_bars() as progress:
         made = write_demo_bundle(target, dataset, seed, samples or SAMPLES, progress)
-    _show(made.__dict__, as_json, "Synthetic bundle")
+    show(made.__dict__, as_json, "Synthetic bundle")
 
 
 @app.command("validate-bundle")
@@ -107,7 +99,7 @@ def validate_bundle_command(
         settings,
     )
     if as_json:
-        _print_json(resolved.model_dump(mode="json"))
+        print_json(resolved.model_dump(mode="json"))
     else:
         print(resolved.settings_block())
 
@@ -123,9 +115,9 @@ def features_command(
     """Compute the features that follow from prices and write a dataset."""
     from apex_tasks.dataset.price_features import write_dataset
 
-    with _progress() as progress:
+    with progress_bars() as progress:
         summary = write_dataset(prices, target, lambda done: progress("Computing features", done, 1.0))
-    _show({**summary.__dict__, "dataset": target}, as_json, "Dataset")
+    show({**summary.__dict__, "dataset": target}, as_json, "Dataset")
 
 
 @app.command("score")
@@ -146,7 +138,7 @@ def score_command(
 
     TseCalendar.load().require_session(as_of.date())
     settings = _settings(horizon=horizon, normalization=normalization, features_mode=features_mode)
-    with _progress() as progress:
+    with progress_bars() as progress:
         ranked = score(
             _required("bundle", bundle, settings.bundle),
             _required("dataset", dataset, settings.dataset),
@@ -157,7 +149,7 @@ def score_command(
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(parquet_bytes(ranked))
     best = ranked["Code"].head(5).tolist()
-    _show({"scores": target, "as_of": as_of.date(), "stocks": len(ranked), "best": best}, as_json, "Scores")
+    show({"scores": target, "as_of": as_of.date(), "stocks": len(ranked), "best": best}, as_json, "Scores")
 
 
 @app.command("run")
@@ -183,6 +175,7 @@ def run_command(
 ) -> None:
     """Run one month without Airflow: the same steps on the same store."""
     from apex_tasks.market.calendar import TseCalendar
+    from apex_tasks.month_summary import summarise_month
     from apex_tasks.monthly_run import MonthlyRun, run_month
     from apex_tasks.request import resolve_request
     from apex_tasks.store import Store
@@ -203,19 +196,19 @@ def run_command(
     }
     moment = calendar.rebalance_instant(date.date())
     request = resolve_request(parameters, moment=moment, settings=load_settings(), calendar=calendar)
-    with _progress() as progress:
+    store = Store(request.settings.home)
+    with progress_bars() as progress:
         plan, published = run_month(
             MonthlyRun(
                 request,
-                Store(request.settings.home),
+                store,
                 calendar,
                 run_id=f"cli__{dt.datetime.now(dt.UTC).isoformat(timespec='seconds')}",
                 log=lambda message: print(message, file=sys.stderr),
                 progress=progress,
             )
         )
-    result = {"plan": plan.model_dump(), "published": published and published.model_dump()}
-    _show({"rebalance_date": request.rebalance_date, "as_of": request.as_of, **result}, as_json, "Month")
+    show_month(summarise_month(request, plan, published, store), as_json)
 
 
 @app.command("calendar")
@@ -239,7 +232,7 @@ def calendar_command(
         for day in rebalances
     ]
     if as_json:
-        _print_json({"sessions": days, "rebalances": rows})
+        print_json({"sessions": days, "rebalances": rows})
         return
     table = Table("Rebalance", "As-of", "Runs at", title=f"{len(days)} sessions, {len(rows)} rebalances")
     for row in rows:
@@ -254,7 +247,7 @@ def settings_command(as_json: Json = False) -> None:
 
     settings = load_settings()
     if as_json:
-        _print_json(settings.model_dump(mode="json"))
+        print_json(settings.model_dump(mode="json"))
         return
     table = Table("Setting", "Value", "Environment variable")
     for row in setting_rows(settings):
@@ -271,7 +264,7 @@ def audit_verify(as_json: Json = False) -> None:
     store = Store(load_settings().home)
     report = audit.verify(store)
     if as_json:
-        _print_json({"records": report.records, "problems": report.problems})
+        print_json({"records": report.records, "problems": report.problems})
     if report.problems:
         raise Refusal(
             f"the audit trail and the published portfolios disagree in {len(report.problems)} points",
@@ -296,42 +289,6 @@ def _required(name: str, given: str | None, setting: str | None) -> str:
     from apex_tasks.request import required_input
 
     return required_input(name, given or setting)
-
-
-def _show(values: Mapping[str, Any], as_json: bool, title: str) -> None:
-    if as_json:
-        _print_json(values)
-        return
-    table = Table(title=title, show_header=False, title_justify="left")
-    for name, value in values.items():
-        shown = (
-            json.dumps(value, default=str, indent=1) if isinstance(value, dict | list | tuple) else str(value)
-        )
-        table.add_row(name, shown)
-    out.print(table)
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, default=str, indent=1, ensure_ascii=False))
-
-
-@contextmanager
-def _progress() -> Iterator[ReportProgress]:
-    """Bars on stderr, one per description, only where someone watches."""
-    bars = Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=err
-    )
-    tasks: dict[str, TaskID] = {}
-
-    def report(description: str, done: float, total: float) -> None:
-        if description not in tasks:
-            for earlier in bars.tasks:  # a part that does not count its end is over when the next begins
-                bars.update(earlier.id, completed=earlier.total)
-            tasks[description] = bars.add_task(description, total=total)
-        bars.update(tasks[description], completed=done, total=total)
-
-    with bars:
-        yield report
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ class Policy(StrEnum):
     """How target weights follow from the candidates."""
 
     BASELINE = "baseline"
+    CAPPED = "capped"
 
 
 class Severity(StrEnum):
@@ -115,7 +116,11 @@ class SelectionSettings(_Section):
 class PortfolioSettings(_Section):
     """How candidates become a book."""
 
-    policy: Policy = Field(Policy.BASELINE, description="`baseline`: the frozen v0.1.0 algorithm.")
+    policy: Policy = Field(
+        Policy.BASELINE,
+        description="`baseline`: the frozen v0.1.0 algorithm; `capped`: exactly top_k names in lots of 100, with "
+        "turnover, 5 % of ADV and cash as hard limits.",
+    )
     initial_capital_jpy: Annotated[float, Field(gt=0)] = Field(
         10_000_000.0, description="Cash of a cold start, JPY."
     )

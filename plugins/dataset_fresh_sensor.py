@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
-from monthly_run_tasks import request_of, step
+from monthly_run_tasks import refusal_fails, request_of
 
 
 class DatasetFreshSensor(BaseSensorOperator):
@@ -21,7 +21,8 @@ class DatasetFreshSensor(BaseSensorOperator):
         from apex_tasks.dataset.freshness import check_freshness
         from apex_tasks.refusal import Refusal
 
-        request = step(request_of)(context)
+        with refusal_fails():
+            request = request_of(context)
         try:
             state = check_freshness(request.dataset, request.as_of, request.settings.freshness)
             refusal = None if state.ready else state.refusal()

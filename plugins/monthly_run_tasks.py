@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -40,22 +41,26 @@ def run_of(context: Any) -> MonthlyRun:
     return MonthlyRun(request, Store(request.settings.home), TseCalendar.load(), context["run_id"])
 
 
-def step(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a step a task body: its result becomes JSON, and a refusal fails it at once.
+@contextmanager
+def refusal_fails() -> Iterator[None]:
+    """Turn a refusal into a failure that is not retried: another try would meet the same input."""
+    from apex_tasks.refusal import Refusal
 
-    Another try would meet the same input, so a refusal is never retried; what else goes wrong is.
-    """
+    try:
+        yield
+    except Refusal as refusal:
+        raise AirflowFailException(str(refusal)) from None
+
+
+def step(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a step a task body: its result becomes JSON, and a refusal fails it at once."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         from pydantic import BaseModel
 
-        from apex_tasks.refusal import Refusal
-
-        try:
+        with refusal_fails():
             result = function(*args, **kwargs)
-        except Refusal as refusal:
-            raise AirflowFailException(str(refusal)) from None
         return result.model_dump(mode="json") if isinstance(result, BaseModel) else result
 
     return run

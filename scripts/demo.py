@@ -16,6 +16,7 @@ from demo_setup import (
     BANNER,
     DAG_ID,
     REBALANCE_DATE,
+    Step,
     demo_airflow,
     make_inputs,
     step,
@@ -48,7 +49,7 @@ def main() -> int:
             console.print(f"[green]✔[/] {REBALANCE_DATE} is published already and unchanged: nothing to do.")
         else:
             published = _publish(console)
-    except (AirflowFailedError, DemoFailedError, Refusal, TimeoutError) as error:
+    except (AirflowFailedError, DemoFailedError, Refusal) as error:
         console.print(f"[red]✘ The demo failed.[/] {escape(str(error))}", soft_wrap=True)
         return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
@@ -87,12 +88,13 @@ def _published() -> PublishedPortfolio | None:
 
 def _publish(console: Console) -> PublishedPortfolio:
     airflow = demo_airflow()
+    airflow.acquire()
     try:
         # The database is made on one core while the market is simulated on the other.
         with ThreadPoolExecutor(1) as background:
-            prepared = background.submit(airflow.prepare)
+            migrated = background.submit(airflow.migrate)
             make_inputs(console)
-            prepared.result()
+            migrated.result()
         with step(console, "Airflow, 4 processes") as running:
             airflow.start()
             airflow.wait_healthy(DAG_ID)
@@ -108,7 +110,7 @@ def _publish(console: Console) -> PublishedPortfolio:
     return published
 
 
-def _run_month(airflow: EmbeddedAirflow, running: Any) -> str:
+def _run_month(airflow: EmbeddedAirflow, running: Step) -> str:
     client = airflow.client
     client.fail_unfinished_runs(DAG_ID)
     client.set_paused(DAG_ID, False)
@@ -119,8 +121,11 @@ def _run_month(airflow: EmbeddedAirflow, running: Any) -> str:
         done = sum(task["state"] == "success" for task in tasks.values())
         running.tell(", ".join(busy) or "scheduling", done, max(1, len(tasks)))
 
-    if client.wait_run(DAG_ID, run_id, RUN_TIMEOUT_SECONDS, show) == "success":
-        return run_id
+    try:
+        if client.wait_run(DAG_ID, run_id, RUN_TIMEOUT_SECONDS, show) == "success":
+            return run_id
+    except TimeoutError as slow:
+        raise DemoFailedError("\n".join([str(slow), *_failures(airflow, run_id)])) from None
     raise DemoFailedError("\n".join(_failures(airflow, run_id)))
 
 
@@ -128,16 +133,17 @@ def _failures(airflow: EmbeddedAirflow, run_id: str) -> list[str]:
     """One text per failed task: its name, the end of its log, where the log lies."""
     lines = []
     for name, task in airflow.client.tasks(DAG_ID, run_id).items():
-        if task["state"] == "failed":
+        if task["state"] in ("failed", "up_for_retry"):
             log = airflow.client.task_log(DAG_ID, run_id, name, task["try_number"])
             file = airflow.logs / f"dag_id={DAG_ID}" / f"run_id={run_id}" / f"task_id={name}"
             lines.append(f"Task {name} failed. {_reason(log)}\nLog: {file}/attempt={task['try_number']}.log")
-    return lines or [f"Run {run_id} failed without a failed task; logs: {airflow.logs}"]
+    return lines or [f"No task of {run_id} has failed; logs: {airflow.logs}"]
 
 
 def _reason(log: str) -> str:
     after = log.partition("Task failed with exception\n")[2].splitlines()
-    return next((line for line in after if line and not line.startswith("::")), log[-500:])
+    line = next((line for line in after if line and not line.startswith("::")), log[-500:])
+    return line.removeprefix("AirflowFailException: ")
 
 
 def _show(console: Console, published: PublishedPortfolio) -> None:

@@ -6,6 +6,7 @@ For the demo, local work and end-to-end tests; a production deployment uses Post
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 import os
 import secrets
@@ -15,7 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +24,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 import httpx
-import psutil  # type: ignore[import-untyped]
+import psutil
 from airflow_client import AirflowClient
 from filelock import FileLock, Timeout
 
@@ -36,7 +37,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 LOG_TAIL_LINES = 25
-STOP_SECONDS = 10.0
+PATIENCE_SECONDS = {"scheduler": 10.0, "dag-processor": 3.0, "triggerer": 3.0, "api-server": 3.0}
+"""How long a stopped component may take: the scheduler ends its running tasks, the others hold nothing."""
 
 _Leader: TypeAlias = "subprocess.Popen[bytes] | psutil.Process"
 
@@ -88,6 +90,7 @@ class EmbeddedAirflow:
         self._lock = FileLock(self.home / "runner.lock", timeout=0, thread_local=False)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._client: AirflowClient | None = None
+        self._started = dt.datetime.max.replace(tzinfo=dt.UTC)
 
     @property
     def url(self) -> str:
@@ -115,8 +118,8 @@ class EmbeddedAirflow:
     ) -> None:
         self.stop()
 
-    def prepare(self) -> None:
-        """Take possession of the folder and migrate; `start` does so itself where nobody has before."""
+    def acquire(self) -> None:
+        """Take possession of the folder and stop what a killed predecessor left running in it."""
         try:
             self._lock.acquire()
         except Timeout:
@@ -124,13 +127,43 @@ class EmbeddedAirflow:
                 f"another run uses {self.home}: wait for it or stop it, then try again"
             ) from None
         self._stop_leftovers()
-        self._migrate()
+
+    def migrate(self) -> None:
+        """Create or upgrade the database, unless this version of Airflow has done so."""
+        done, now = self.home / "migrated", version("apache-airflow-core")
+        if done.is_file() and done.read_text() == now:
+            return
+        finished = self.cli("db", "migrate")
+        (self.logs / "db-migrate.log").write_text(finished.stdout + finished.stderr)
+        if finished.returncode:
+            raise AirflowFailedError(f"airflow db migrate failed:\n{self.log_tail('db-migrate')}")
+        with sqlite3.connect(self._database) as connection:
+            # The mode stays with the file: readers no longer wait for the writer.
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
+        done.write_text(now)
+
+    def _spawn(self, name: str) -> None:
+        # The interpreter itself must be the child, so that its process id leads the session.
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *COMMANDS[name]],
+                env=self._environment,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._record_processes()
 
     def start(self) -> None:
-        """Start the four processes; `wait_healthy` says when they work."""
+        """Start the four processes, after `acquire` and `migrate`; `wait_healthy` says when they work."""
         try:
             if not self._lock.is_locked:
-                self.prepare()
+                self.acquire()
+            self.migrate()
+            self._started = dt.datetime.now(dt.UTC)
             for name in COMMANDS:
                 self._spawn(name)
         except BaseException:
@@ -145,9 +178,9 @@ class EmbeddedAirflow:
             self._client.close()
             self._client = None
         # The API server last: the others talk to it while they end.
-        api_server = self._processes.pop("api-server", None)
-        _stop_sessions(self._processes.values())
-        _stop_sessions([api_server] if api_server else [])
+        api_server = {name: self._processes.pop(name) for name in ("api-server",) if name in self._processes}
+        _stop_sessions(self._processes)
+        _stop_sessions(api_server)
         self._processes.clear()
         self._record_processes()
         self._lock.release()
@@ -163,7 +196,7 @@ class EmbeddedAirflow:
         process = self._processes[name]
         if with_signal is signal.SIGKILL:
             _kill_session(process.pid)
-        _stop_sessions([process])
+        _stop_sessions({name: process})
         self._spawn(name)
 
     def pid(self, name: str) -> int:
@@ -257,35 +290,6 @@ class EmbeddedAirflow:
             **extra,
         }
 
-    def _migrate(self) -> None:
-        """Create or upgrade the database, unless this version of Airflow has done so."""
-        done, now = self.home / "migrated", version("apache-airflow-core")
-        if done.is_file() and done.read_text() == now:
-            return
-        finished = self.cli("db", "migrate")
-        (self.logs / "db-migrate.log").write_text(finished.stdout + finished.stderr)
-        if finished.returncode:
-            raise AirflowFailedError(f"airflow db migrate failed:\n{self.log_tail('db-migrate')}")
-        with sqlite3.connect(self._database) as connection:
-            # The mode stays with the file: readers no longer wait for the writer.
-            connection.execute("PRAGMA journal_mode=WAL")
-        connection.close()
-        done.write_text(now)
-
-    def _spawn(self, name: str) -> None:
-        # The interpreter itself must be the child, so that its process id leads the session.
-        with (self.logs / f"{name}.log").open("ab") as log:
-            self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", *COMMANDS[name]],
-                env=self._environment,
-                cwd=self.home,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._record_processes()
-
     @property
     def _record(self) -> Path:
         return self.home / "processes.json"
@@ -302,12 +306,12 @@ class EmbeddedAirflow:
         """Stop what a killed predecessor in this folder left running; a reused process id is let be."""
         if not self._record.is_file():
             return
-        left = []
-        for pid, created in json.loads(self._record.read_text()).values():
+        left = {}
+        for name, (pid, created) in json.loads(self._record.read_text()).items():
             try:
                 process = psutil.Process(pid)
                 if process.create_time() == created:
-                    left.append(process)
+                    left[name] = process
             except psutil.NoSuchProcess:
                 continue
         _stop_sessions(left)
@@ -319,12 +323,18 @@ class EmbeddedAirflow:
             unwell = [name for name, part in health.items() if part.get("status") != "healthy"]
             if unwell:
                 return f"unhealthy: {', '.join(unwell)}"
-            unparsed = [name for name in dag_ids if self.client.dag(name) is None]
-            if unparsed and (broken := self.client.import_errors()):
+            unparsed = [name for name in dag_ids if not self._is_parsed(name)]
+            if unparsed and (broken := self.client.import_errors(since=self._started)):
                 raise AirflowFailedError("\n".join(f"{file}:\n{trace}" for file, trace in broken.items()))
             return f"not parsed: {', '.join(unparsed)}" if unparsed else ""
         except httpx.TransportError:
             return "the API server does not answer yet"
+
+    def _is_parsed(self, dag_id: str) -> bool:
+        """Whether these processes have parsed the DAG: a reused database also knows what it was before."""
+        dag = self.client.dag(dag_id)
+        parsed = dag and dag["last_parsed_time"]
+        return bool(parsed) and dt.datetime.fromisoformat(str(parsed)) >= self._started
 
 
 def free_port(preferred: int = 0) -> int:
@@ -361,17 +371,17 @@ def _write_private(path: Path, content: Any) -> None:
     partial.replace(path)
 
 
-def _stop_sessions(leaders: Collection[_Leader]) -> None:
+def _stop_sessions(leaders: Mapping[str, _Leader]) -> None:
     """End each process and all it has started: SIGTERM to it, some patience, then SIGKILL to the rest.
 
     The session is what a component and its descendants share: task processes leave the process group.
     """
-    for leader in leaders:
+    begin = time.monotonic()
+    for leader in leaders.values():
         _signal(leader.pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
-    for leader in leaders:
+    for name, leader in leaders.items():
         with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
-            leader.wait(timeout=max(0.1, deadline - time.monotonic()))
+            leader.wait(timeout=max(0.1, begin + PATIENCE_SECONDS[name] - time.monotonic()))
         _kill_session(leader.pid)
         leader.wait()
 

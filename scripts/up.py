@@ -26,9 +26,10 @@ def main() -> int:
     console = Console(highlight=False)
     console.print(BANNER)
     try:
-        make_inputs(console)
         airflow = demo_airflow(free_port(PREFERRED_PORT))
+        airflow.acquire()
         try:
+            make_inputs(console)
             with step(console, "Airflow, 4 processes") as running:
                 airflow.start()
                 airflow.wait_healthy(DAG_ID)

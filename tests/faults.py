@@ -30,7 +30,7 @@ class Interrupted:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Strike before a scratch file is made, in the middle of a write, and before and after the rest."""
+        """Strike before a scratch file is made or synced, amid a write, before and after a rename."""
 
         def torn_write(path: Path, data: bytes) -> int:
             with path.open("wb") as file:
@@ -42,7 +42,7 @@ class Interrupted:
         with (
             patch.object(Path, "write_bytes", torn_write),
             patch.object(Path, "replace", self._around(Path.replace)),
-            patch.object(os, "fsync", self._around(os.fsync)),
+            patch.object(os, "fsync", self._before(os.fsync)),
             patch.object(tempfile, "mkstemp", self._before(tempfile.mkstemp)),
         ):
             yield

@@ -63,20 +63,24 @@ def zscore(values, clip):
     std = math.sqrt(variance)
     if std < 1e-8:
         std = 1.0
-    return [
-        min(max((value - mean) / std, -clip), clip) if math.isfinite(value) else 0.0 for value in values
-    ]
+    return [min(max((value - mean) / std, -clip), clip) if math.isfinite(value) else 0.0 for value in values]
 
 
-def windows(frame, names, as_of, lookback, *, raw=False, clip=5.0):
+def normalised(frame, names, clip=5.0):
+    """The frame with every feature's z-score of its day."""
+    frame = frame.copy()
+    for name in names:
+        values = frame[name].to_numpy(copy=True)
+        for rows in frame.groupby("Date").indices.values():
+            values[rows] = zscore(values[rows].tolist(), clip)
+        frame[name] = values
+    return frame
+
+
+def windows(frame, names, as_of, lookback):
     """Code -> (lookback, n_features), codes ascending: the eligible stocks of one day."""
     frame = frame[frame["Date"] <= as_of].sort_values(["Date", "Code"], ignore_index=True)
     features = frame[list(names)].to_numpy()
-    if not raw:
-        features = features.copy()
-        for _, rows in frame.groupby("Date").indices.items():
-            for column in range(len(names)):
-                features[rows, column] = zscore(features[rows, column].tolist(), clip)
     own_rows: dict[str, list[int]] = {}
     for row, code in enumerate(frame["Code"]):
         own_rows.setdefault(code, []).append(row)
@@ -86,7 +90,7 @@ def windows(frame, names, as_of, lookback, *, raw=False, clip=5.0):
         if frame["Date"][rows[-1]] != as_of or len(rows) < lookback:
             continue
         window = features[rows[-lookback:]]
-        if np.isfinite(window).all():
+        if np.isfinite(window).all():  # after z-scoring it always is
             found[code] = window
     return found
 
@@ -121,9 +125,9 @@ def forward(state, window, *, patch_len=16, stride=8, n_heads=8, horizons=(1, 5,
     return np.array([float(_linear(encoded, state, f"head.heads.h{horizon}")[0]) for horizon in horizons])
 
 
-def scores(path, names, aliases, state, as_of, horizon, *, lookback=180, raw=False, clip=5.0, **model):
-    """Code -> score of every eligible stock."""
-    found = windows(read(path, names, aliases), names, as_of, lookback, raw=raw, clip=clip)
+def scores(frame, names, state, as_of, horizon, lookback, **model):
+    """Code -> score of every eligible stock, from a frame that is normalised already, or not for raw mode."""
+    found = windows(frame, names, as_of, lookback)
     return {code: forward(state, window, horizons=(horizon,), **model)[0] for code, window in found.items()}
 
 

@@ -30,7 +30,9 @@ def random_frame(
     days, codes = weekdays(n_sessions), [f"{1301 + 7 * n}0" for n in range(n_stocks)]
     session, stock = (grid.ravel() for grid in np.indices((n_sessions, n_stocks)))
     listed = np.where(random.random(n_stocks) < 0.3, random.integers(0, n_sessions, n_stocks), 0)
-    delisted = np.where(random.random(n_stocks) < 0.2, random.integers(1, n_sessions + 1, n_stocks), n_sessions)
+    delisted = np.where(
+        random.random(n_stocks) < 0.2, random.integers(1, n_sessions + 1, n_stocks), n_sessions
+    )
     keep = (session >= listed[stock]) & (session < delisted[stock]) & (random.random(len(stock)) >= gaps)
     session, stock = session[keep], stock[keep]
     close = random.uniform(100, 5_000, len(stock)).round(1)

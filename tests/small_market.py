@@ -6,6 +6,7 @@ The features mean nothing; they are all there, so that a run takes every step of
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -167,6 +168,13 @@ def run_chain(
     """Run consecutive months, the first from cash."""
     for number, rebalance in enumerate(rebalances):
         run(market, home, rebalance, cold_start=number == 0, **given)
+
+
+def home_after(chain: Path, home: Path, *rebalances: dt.date) -> Path:
+    """A new home in which some months of another are published already."""
+    for rebalance in rebalances:
+        shutil.copytree(chain / "portfolio" / str(rebalance), home / "portfolio" / str(rebalance))
+    return home
 
 
 def portfolio(home: object, rebalance: dt.date) -> Artifact:

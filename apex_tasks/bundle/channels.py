@@ -68,7 +68,7 @@ def resolve_patch_multiplier(
             else _OTHER_FEATURES,
         )
     stated = configured is not None or stated_dim == channels
-    if rest or not multiplier or not (stated or multiplier in usual):
+    if rest or not (stated or multiplier in usual):
         raise Refusal(
             f"the checkpoint's channels do not fit the bundle: the bundle has {n_features} features",
             expected=f"{2 * n_features} channels ({n_features} features x 2), or x 1",

@@ -42,7 +42,10 @@ def read_features(
             continue
         values = columns[source.left]
         if source.right is not None:
-            values = values - columns[source.right] if source.op == "-" else values + columns[source.right]
+            with np.errstate(invalid="ignore"):  # infinity minus infinity; counted below
+                values = (
+                    values - columns[source.right] if source.op == "-" else values + columns[source.right]
+                )
         features[number] = values
         bad = ~np.isfinite(values)
         if bad.any():
@@ -54,9 +57,9 @@ def read_features(
 
 
 def _values(column: pa.ChunkedArray) -> npt.NDArray[np.floating]:
-    """Column as floats, null as NaN; float32 stays, all else is widened to float64."""
+    """Column as floats, null as NaN; float32 stays, all else becomes float64 (integers past 2**53 round)."""
     kind = pa.float32() if column.type in (pa.float16(), pa.float32()) else pa.float64()
-    return column.cast(kind).to_numpy()
+    return column.cast(kind, safe=False).to_numpy()
 
 
 def _nulls(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

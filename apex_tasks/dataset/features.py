@@ -288,7 +288,8 @@ def _not_an_alias(name: str, received: object, where: str) -> Refusal:
 
 
 def _packaged(name: str) -> dict[str, Any]:
-    return yaml.safe_load((configs_folder() / name).read_bytes())
+    document: dict[str, Any] = yaml.safe_load((configs_folder() / name).read_bytes())
+    return document
 
 
 def _some(names: Iterable[str]) -> str:

@@ -58,7 +58,7 @@ class Freshness:
         if self.rows == 0:
             return Refusal(
                 f"dataset has no rows for the as-of session {self.as_of}",
-                expected=f"last date {self.as_of}",
+                expected=f"rows of {self.as_of}",
                 received=f"last date {self.last_day}",
                 where=self.path,
                 remedy="Check the data delivery; the run waits until its timeout, then clear dataset_fresh.",
@@ -84,27 +84,29 @@ def check_freshness(path: str, as_of: dt.date, settings: FreshnessSettings) -> F
         The file is missing or unreadable.
     """
     dataset = open_dataset(path)
-    known_ends = [group.last for group in dataset.row_groups if group.last is not None]
-    counts = _rows_per_day(dataset, as_of, settings.trailing_sessions)
+    counts, last_day = _rows_per_day(dataset, as_of, settings.trailing_sessions)
     rows = counts.pop(as_of, 0)
     before = [counts[day] for day in sorted(counts)][-settings.trailing_sessions :]
-    last_day = max(known_ends) if len(known_ends) == len(dataset.row_groups) and known_ends else None
-    if last_day is None:
-        last_day = as_of if rows else max(counts, default=None)
     return Freshness(
         as_of, last_day, rows, float(np.median(before)) if before else 0.0, settings.min_row_ratio, str(path)
     )
 
 
-def _rows_per_day(dataset: DatasetFile, as_of: dt.date, sessions: int) -> dict[dt.date, int]:
+def _rows_per_day(
+    dataset: DatasetFile, as_of: dt.date, sessions: int
+) -> tuple[dict[dt.date, int], dt.date | None]:
+    """Count the rows of the sessions up to `as_of`, and find the last date of the file."""
     start = as_of - dt.timedelta(days=int(sessions * SEARCH_DAYS_PER_SESSION) + 14)
     counts: dict[dt.date, int] = {}
+    ends = [group.last for group in dataset.row_groups if group.last is not None]
     with dataset.open() as file:
         for group in dataset.row_groups:
             if not group.may_hold(start, as_of):
                 continue
             days = dates_as_days(file.read_row_group(group.index, columns=[DATE])[DATE])
+            if group.last is None and len(days):
+                ends.append(day_from_epoch(days.max()))
             days = days[(days >= days_since_epoch(start)) & (days <= days_since_epoch(as_of))]
             for day, count in zip(*np.unique(days, return_counts=True), strict=True):
                 counts[day_from_epoch(day)] = counts.get(day_from_epoch(day), 0) + int(count)
-    return counts
+    return counts, max(ends, default=None)

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 
 from apex_tasks.dataset.feature_columns import read_features
 from apex_tasks.dataset.features import FeaturePlan
@@ -20,6 +24,8 @@ from apex_tasks.dataset.normalization import cross_sectional_zscore
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile
 from apex_tasks.settings import Normalization
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,8 @@ def build_panel(
         if normalization is Normalization.CSZ:
             day_features = cross_sectional_zscore(day_features, clip_sigma)
         stored = day_slots >= 0
-        rows[day_slots[stored]] = day_features[:, stored].T
+        with np.errstate(over="ignore"):  # beyond float32 is infinite: a raw window that holds it is dropped
+            rows[day_slots[stored]] = day_features.astype(np.float32).T[stored]
     windows = {
         day: Windows(keys.codes[keys.code_index[end]], slot[end] - lookback + 1) for day, end in ends.items()
     }
@@ -150,26 +157,27 @@ def _days(
     missing_rows = np.bincount(keys.days[wanted], minlength=n_days)
     by_place = wanted[np.lexsort((keys.row_in_group[wanted], keys.group[wanted]))]
     groups, first_of_group = np.unique(keys.group[by_place], return_index=True)
-    pieces = np.split(by_place, first_of_group[1:])
+    pieces = [by_place[first:last] for first, last in pairwise([*first_of_group, len(by_place)])]
+
+    def blocks(file: pq.ParquetFile) -> Iterator[tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]]:
+        for group, piece in zip(groups, pieces, strict=True):
+            table = file.read_row_group(int(group), columns=list(plan.columns))
+            yield read_features(table, plan, keys.row_in_group[piece])
 
     waiting: list[tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]] = []
     with dataset.open() as file:
-        for done, (group, piece) in enumerate(zip(groups, pieces, strict=True)):
+        for done, (block, bad) in enumerate(_one_ahead(blocks(file))):
             if progress:
                 progress("Building panel", done, len(groups))
-            table = file.read_row_group(int(group), columns=list(plan.columns))
-            block, bad = read_features(table, plan, keys.row_in_group[piece])
+            piece = pieces[done]
             non_finite += bad
             waiting.append((block, piece))
             missing_rows -= np.bincount(keys.days[piece], minlength=n_days)
-            waiting_days = np.unique(np.concatenate([keys.days[rows] for _, rows in waiting]))
-            complete = waiting_days[missing_rows[waiting_days] == 0]
+            touched = np.unique(keys.days[piece])
+            complete = touched[missing_rows[touched] == 0]
             if not len(complete):
                 continue
-            block = np.concatenate([part for part, _ in waiting], axis=1)
-            rows = np.concatenate([part for _, part in waiting])
-            order = np.lexsort((rows, keys.days[rows]))  # by day, then Code: sums never depend on file order
-            block, rows = block[:, order], rows[order]
+            block, rows = _by_day(keys, waiting)
             days = keys.days[rows]
             for day in complete:
                 first, last = np.searchsorted(days, [day, day + 1])
@@ -178,6 +186,27 @@ def _days(
             waiting = [(block[:, rest], rows[rest])] if rest.any() else []
     if progress and len(groups):
         progress("Building panel", len(groups), len(groups))
+
+
+def _one_ahead(results: Iterator[_Result]) -> Iterator[_Result]:
+    """Yield the same results, each computed in a thread while the one before is in use."""
+    with ThreadPoolExecutor(1) as worker:
+        upcoming = worker.submit(next, results, None)
+        while (result := upcoming.result()) is not None:
+            upcoming = worker.submit(next, results, None)
+            yield result
+
+
+def _by_day(
+    keys: RowKeys, parts: list[tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]]
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]:
+    """Join parts and sort them by day, then Code, so that sums never depend on the order in the file."""
+    block = np.concatenate([part for part, _ in parts], axis=1)
+    rows = np.concatenate([part for _, part in parts])
+    order = np.lexsort((rows, keys.days[rows]))
+    if (np.diff(order) == 1).all():
+        return block, rows
+    return block[:, order], rows[order]
 
 
 def _without_missing(

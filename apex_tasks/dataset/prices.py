@@ -40,16 +40,16 @@ def read_prices(dataset: DatasetFile, first: dt.date, last: dt.date) -> pd.DataF
     """
     optional = [name for name in (ADJUSTMENT_CLOSE, SECTOR) if dataset.has(name)]
     columns = [DATE, CODE, CLOSE, VOLUME, TURNOVER_VALUE, *optional]
-    parts = []
     with dataset.open() as file:
+        tables = [file.read_row_groups([], columns=columns)]  # the types, when no day is there
         for group in dataset.row_groups:
-            if not group.may_hold(first, last):
-                continue
-            table = file.read_row_group(group.index, columns=columns)
-            days = dates_as_days(table[DATE])
-            table = table.filter((days >= days_since_epoch(first)) & (days <= days_since_epoch(last)))
-            parts.append(_market_frame(table))
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[DATE, CODE])
+            if group.may_hold(first, last):
+                table = file.read_row_group(group.index, columns=columns)
+                days = dates_as_days(table[DATE])
+                tables.append(
+                    table.filter((days >= days_since_epoch(first)) & (days <= days_since_epoch(last)))
+                )
+    frame = _market_frame(pa.concat_tables(tables))
     return frame.sort_values([DATE, CODE], kind="stable", ignore_index=True)
 
 
@@ -89,28 +89,30 @@ def check_units(prices: pd.DataFrame, day: dt.date, where: object) -> list[str]:
 
 
 def _market_frame(table: pa.Table) -> pd.DataFrame:
-    close = _float(table, CLOSE)
-    close = np.where(np.isfinite(close) & (close > 0), close, np.nan)
+    close = _positive(_float(table, CLOSE))
     volume, turnover = _float(table, VOLUME), _float(table, TURNOVER_VALUE)
-    product = volume * close
-    adv = np.where(turnover > 0, turnover, np.where(product > 0, product, np.nan))
     adjustment = np.full(len(close), np.nan)
     if ADJUSTMENT_CLOSE in table.column_names:
-        adjustment = _float(table, ADJUSTMENT_CLOSE) / close
+        adjustment = _positive(_float(table, ADJUSTMENT_CLOSE)) / close
     sector = table[SECTOR].cast(pa.string()).to_pandas() if SECTOR in table.column_names else None
     return pd.DataFrame(
         {
-            DATE: table[DATE].cast(pa.date32()).to_pandas(date_as_object=True),
+            DATE: table[DATE].cast(pa.date32(), safe=False).to_pandas(date_as_object=True),
             CODE: table[CODE].cast(pa.string()).to_pandas(),
             CLOSE: close,
             VOLUME: volume,
             TURNOVER_VALUE: turnover,
-            ADV: np.where(np.isfinite(adv), adv, np.nan),
-            ADJUSTMENT: np.where(adjustment > 0, adjustment, np.nan),
+            ADV: np.where(np.isfinite(_positive(turnover)), turnover, _positive(volume * close)),
+            ADJUSTMENT: adjustment,
             SECTOR: sector,
         }
     )
 
 
 def _float(table: pa.Table, column: str) -> npt.NDArray[np.float64]:
-    return table[column].cast(pa.float64()).to_numpy()
+    return table[column].cast(pa.float64(), safe=False).to_numpy()
+
+
+def _positive(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The amounts that are positive and finite, NaN elsewhere."""
+    return np.where((values > 0) & (values < np.inf), values, np.nan)

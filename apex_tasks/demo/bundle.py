@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -24,6 +24,7 @@ from apex_tasks.dataset.features import (
 from apex_tasks.dataset.forward_returns import read_forward_returns
 from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.panel import build_panel
+from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, open_dataset
 from apex_tasks.demo.market import DEFAULT_SEED, write_demo_data
 from apex_tasks.model.patchtst import ModelShape, PatchTSTRanker
@@ -34,16 +35,12 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.settings import BundleLimits, FeaturesMode, Normalization, configs_folder
 from apex_tasks.store import file_sha256
 
-Progress = Callable[[str, float, float], None]
-
 FEATURE_GROUPS = ("core50", "plus30", "dmi_focus")
 HORIZONS = (1, 5, 10, 20)
 JUDGED_HORIZON = 20
 LOOKBACK = 180
 CLIP_SIGMA = 5.0
-SAMPLES = 2_560
-BATCH_SIZE = 32
-LEARNING_RATE = 5e-4
+SAMPLES = 3_072
 DROPOUT = 0.0
 """None: training ends before it has seen most windows once, so there is nothing to overfit."""
 
@@ -95,7 +92,7 @@ def write_demo_bundle(
     dataset: Path | None = None,
     seed: int = DEFAULT_SEED,
     samples: int = SAMPLES,
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
 ) -> DemoBundle:
     """Train on a synthetic dataset and write the bundle; the same seed and data give the same bundle.
 
@@ -133,19 +130,13 @@ def write_demo_bundle(
         return _write(out, made.dataset, seed, samples, progress)
 
 
-def _write(out: Path, path: Path, seed: int, samples: int, progress: Progress | None) -> DemoBundle:
+def _write(out: Path, path: Path, seed: int, samples: int, progress: ReportProgress | None) -> DemoBundle:
     dataset = open_dataset(path)
     _require_synthetic(path)
     features = features_from_groups(packaged_feature_groups(), FEATURE_GROUPS, "packaged feature_groups.yaml")
     plan = resolve_features(features, packaged_aliases(), dataset.schema.names, FeaturesMode.STRICT)
     shape = ModelShape(n_features=len(features), patch_multiplier=2, horizons=HORIZONS, lookback=LOOKBACK)
-    settings = TrainingSettings(
-        samples=samples,
-        batch_size=BATCH_SIZE,
-        learning_rate=LEARNING_RATE,
-        dropout=DROPOUT,
-        clip_sigma=CLIP_SIGMA,
-    )
+    settings = TrainingSettings(samples=samples, dropout=DROPOUT, clip_sigma=CLIP_SIGMA)
     keys = scan_keys(dataset, date.max)
     split = _split([day_from_epoch(day) for day in np.unique(keys.days)], path)
 
@@ -244,7 +235,7 @@ def _mean_rank_ic(
     plan: FeaturePlan,
     shape: ModelShape,
     split: _Split,
-    progress: Progress | None,
+    progress: ReportProgress | None,
 ) -> tuple[float, float]:
     """Mean rank IC of the judged horizon, in sample and out of sample."""
     dates = (*split.in_sample, *split.out_of_sample)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,11 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from apex_tasks.dataset.price_features import compute_price_features
+from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.demo.signals import published_columns
 from apex_tasks.demo.simulation import SyntheticMarket, simulate_market
 from apex_tasks.refusal import Refusal
-
-Progress = Callable[[str, float, float], None]
 
 DEFAULT_STOCKS = 420
 DEFAULT_SESSIONS = 735
@@ -63,7 +61,7 @@ def write_demo_data(
     sessions: int = DEFAULT_SESSIONS,
     seed: int = DEFAULT_SEED,
     end: date = DEFAULT_END,
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
 ) -> DemoData:
     """Simulate a market and write it; the same arguments leave the same bytes.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +18,11 @@ from apex_tasks.dataset.features import FeaturePlan
 from apex_tasks.dataset.forward_returns import ForwardReturns, read_forward_returns
 from apex_tasks.dataset.normalization import cross_sectional_zscore
 from apex_tasks.dataset.panel import Panel, build_panel
+from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile
 from apex_tasks.model.patchtst import ModelShape, PatchTSTRanker
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import Normalization
-
-Progress = Callable[[str, float, float], None]
 
 SHARDS = 2
 """Equal parts of a batch, each a single-threaded forward and backward pass.
@@ -60,7 +59,7 @@ class TrainingSettings:
     samples: int
     batch_size: int = 64
     learning_rate: float = 1e-3
-    warmup_share: float = 0.1
+    warmup_share: float = 0.2
     weight_decay: float = 0.05
     dropout: float = 0.2
     clip_gradient_norm: float = 1.0
@@ -96,7 +95,7 @@ def train(
     settings: TrainingSettings,
     *,
     seed: int,
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
 ) -> TrainingResult:
     """Fit the ranker by mean squared error against z-scored forward returns.
 
@@ -175,7 +174,7 @@ def _fit(
     lookback: int,
     settings: TrainingSettings,
     seed: int,
-    progress: Progress | None,
+    progress: ReportProgress | None,
 ) -> npt.NDArray[np.float32]:
     steps = max(1, settings.samples // settings.batch_size)
     parameters = list(model.parameters())

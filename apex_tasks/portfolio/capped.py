@@ -114,7 +114,7 @@ def _swap(
     unwanted = desk.held.keys() & desk.shares.keys() - set(wanted)
     leavers = [code for code in reversed(preference) if code in unwanted]
     for newcomer in newcomers:
-        if newcomer in desk.shares or newcomer in desk.held:
+        if newcomer in desk.held or newcomer in desk.shares:
             continue
         for leaver in leavers:
             if rank[newcomer] < rank[leaver] and desk.enter(newcomer, instead_of=leaver):
@@ -182,12 +182,13 @@ class _Desk:
         return 0 < lots <= 2 * most and self._become(_changed(base, code, most * LOT_SHARES))
 
     def trim(self, codes: Iterable[str], leavers: list[str]) -> None:
-        """Sell the lots above a slot; of a leaver too big for one exit, as many as its volume allows."""
+        """Sell down to a slot, and of a leaver too big for one exit what its volume allows; keep a lot."""
         for code in codes:
             if code in self.shares:
                 slot = 0.0 if code in leavers and self._exceeds_volume(code) else self._slot_jpy
-                lots = self._lots(code, self.shares[code] * self.price[code] - slot, math.floor)
-                most = self._most_lots(self.shares, code, lots, -LOT_SHARES)
+                lots = self._lots(code, self.shares[code] * self.price[code] - slot, round)
+                all_but_one = math.ceil(self.shares[code] / LOT_SHARES) - 1
+                most = self._most_lots(self.shares, code, min(lots, all_but_one), -LOT_SHARES)
                 self._become(_changed(self.shares, code, -most * LOT_SHARES))
 
     def top_up(self, codes: Iterable[str]) -> None:

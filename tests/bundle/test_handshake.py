@@ -294,6 +294,12 @@ def test_manifest_claims_that_contradict(dataset: Path, entry: str, key: str, cl
     assert refusal.where == f"MANIFEST.lock, {entry}.{key}"
 
 
+def test_true_is_no_multiplier(dataset: Path) -> None:
+    draft = channel_draft(89, FEATURES, 1)
+    draft.manifest["checkpoint"]["patch_multiplier"] = True
+    refused(draft, dataset, r"contradicts itself in checkpoint\.patch_multiplier")
+
+
 @pytest.mark.parametrize("claim", ["auto", "auto (unset)", None, 2])
 def test_manifest_spellings_of_the_multiplier(dataset: Path, claim: object) -> None:
     draft = Draft()
@@ -383,6 +389,21 @@ def test_a_manifest_that_does_not_vouch(dataset: Path, change: Any, what: str) -
     sealed[MANIFEST] = json.dumps(draft.manifest).encode()
     with pytest.raises(Refusal, match=what):
         resolve_bundle(BundleFiles("b", sealed), dataset, settings())
+
+
+@pytest.mark.parametrize("depth", [100, 500, 900, 2000])
+@pytest.mark.parametrize("key", ["more", "performance_benchmarks", "operational_rules"])
+def test_a_deeply_nested_manifest_never_breaks_the_handshake(dataset: Path, depth: int, key: str) -> None:
+    draft = Draft()
+    draft.manifest[key] = {"deep": 0}
+    sealed = draft.seal()
+    nested = b"[" * depth + b"0" + b"]" * depth
+    sealed[MANIFEST] = sealed[MANIFEST].replace(b'"deep": 0', b'"deep": ' + nested)
+    try:
+        bundle = resolve_bundle(BundleFiles("b", sealed), dataset, settings())
+    except Refusal:
+        return
+    assert ResolvedBundle.model_validate_json(bundle.model_dump_json()) == bundle
 
 
 def test_nothing_is_parsed_before_all_hashes_agree(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,9 @@ def test_every_dag_can_be_operated(bag: DagBag) -> None:
         assert set(dag.tags) <= ALLOWED_TAGS, f"{dag_id}: use only tags of {sorted(ALLOWED_TAGS)}"
         assert "apex" in dag.tags, f"{dag_id}: operators filter by the tag apex; add it"
         for phrase in ("Who is hit", "First", "Is a re-run safe"):
-            assert phrase in (dag.doc_md or ""), f"{dag_id}: the triage note lacks `{phrase}`; add it to doc_md"
+            assert phrase in (dag.doc_md or ""), (
+                f"{dag_id}: the triage note lacks `{phrase}`; add it to doc_md"
+            )
         assert dag.catchup is False, f"{dag_id}: a new deployment must not run a history of slots"
         assert dag.dagrun_timeout, f"{dag_id}: a run that hangs must end; set dagrun_timeout"
         for task in dag.tasks:
@@ -100,7 +102,9 @@ for file in {sorted(path.stem for folder in ("plugins", "dags") for path in (ROO
 spent = time.process_time() - started
 print(json.dumps({{"seconds": spent, "heavy": [name for name in {HEAVY!r} if name in set(sys.modules) - before]}}))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
     result = json.loads(done.stdout.splitlines()[-1])
     print(f"plugins and DAG files add {result['seconds']:.3f} s of CPU to a loaded airflow.sdk")
     assert result["heavy"] == []

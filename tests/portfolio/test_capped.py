@@ -75,8 +75,23 @@ def test_full_churn_swaps_what_the_turnover_limit_allows_and_the_book_does_not_g
 def test_the_worst_held_names_leave_first():
     held = _names(1, 4)
     book = _book(dict.fromkeys(held, 500), 500, cash=10_000)
-    target, _ = _rebalance(book, ["99990", held[1], held[3], held[0], held[2]], top_k=4, turnover_limit=0.3)
+    ranked = ["99990", "99980", held[1], held[3], held[0], held[2]]
+    target, _ = _rebalance(book, ranked, top_k=4, turnover_limit=0.3)
     assert set(target.weights) == {*held, "99990"} - {held[2]}
+
+
+def test_a_newcomer_never_replaces_a_better_name():
+    book = _book({"1": 1_000, "2": 1_000}, 500, cash=10_000)
+    volumes = {"1": 1e9, "2": 1e9, "4": 1e9}
+    target, _ = _rebalance(book, ["3", "1", "2", "4"], top_k=2, adv=volumes, turnover_limit=0)
+    assert list(target.weights) == ["1", "2"]
+
+
+def test_orders_are_made_at_the_given_closes():
+    book = _book({"1": 1_000, "2": 1_000}, 500, cash=10_000)
+    _, orders = _rebalance(book, ["1", "3"], top_k=2, price=400.0, turnover_limit=0)
+    assert orders.portfolio_value_jpy == 810_000
+    assert {order.price_jpy for order in orders.rows} == {400.0}
 
 
 def test_a_name_among_the_best_top_k_is_not_swapped_out():
@@ -100,6 +115,13 @@ def test_drifted_positions_return_to_their_slot():
     book = _book({"1": 1_500, "2": 500, "3": 1_000}, 500, cash=5_000)
     _, orders = _rebalance(book, ["1", "2", "3"], top_k=3)
     assert {code: held.shares for code, held in orders.book.positions.items()} == dict.fromkeys("123", 1_000)
+
+
+def test_the_last_lot_is_not_trimmed():
+    book = _book({"1": 100, "2": 100}, 5_000, cash=0).mark({"1": 50_000.0, "2": 100.0}, FRIDAY)
+    close = {"1": 50_000.0, "2": 100.0}
+    _, orders = _rebalance(book, ["1", "2"], top_k=20, close=close, turnover_limit=0)
+    assert orders.book.positions["1"].shares == 100
 
 
 @pytest.mark.parametrize("adv", [None, math.nan, 0.0, 20 * 49_999.0])
@@ -143,7 +165,7 @@ def test_a_stock_without_close_is_not_traded():
 
 def test_too_few_names_are_reported():
     target, _ = _rebalance(Book.cold(1e6, FRIDAY), _names(1, 3), top_k=5)
-    assert target.notes == (Note.FIRST_BUILD, Note.FEWER_NAMES) or target.notes == (Note.FEWER_NAMES,)
+    assert target.notes == (Note.FEWER_NAMES,)
     assert len(target.weights) == 3
 
 
@@ -159,6 +181,11 @@ def test_borrowed_cash_is_paid_back_first():
     assert orders.book.cash_jpy >= 0
     stuck, _ = _rebalance(book, ["1", "2"], top_k=2)
     assert stuck.notes == (Note.NEGATIVE_CASH,)
+    deep = _book({"1": 1_000, "2": 1_000}, 500, cash=-700_000)
+    target, orders = _rebalance(deep, ["1", "2"], top_k=2)
+    assert {order.side for order in orders.rows} == {Side.SELL}
+    assert -700_000 < orders.book.cash_jpy < 0
+    assert target.notes == (Note.NEGATIVE_CASH,)
 
 
 def test_no_candidate_is_refused():

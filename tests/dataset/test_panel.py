@@ -1,0 +1,479 @@
+"""Panels against plain loops: any file layout, any type, gaps, listings, and nothing from the future."""
+
+import datetime as dt
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import oracle_ranker as oracle
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_dataset import as_table, plan_of, random_frame, weekdays, write
+
+from apex_tasks.dataset.keys import scan_keys
+from apex_tasks.dataset.panel import Panel, build_panel
+from apex_tasks.dataset.schema import day_from_epoch, open_dataset
+from apex_tasks.refusal import Refusal
+from apex_tasks.settings import Normalization
+
+CSZ, RAW = Normalization.CSZ, Normalization.RAW
+NAMES = ("f", "g", "h")
+DAYS = weekdays(30)
+LOOKBACK = 8
+
+WindowsByCode = dict[str, npt.NDArray[np.float64]]
+
+
+def panel_of(
+    path: Path,
+    dates: Sequence[dt.date],
+    normalization: Normalization = CSZ,
+    lookback: int = LOOKBACK,
+    names: Sequence[str] = NAMES,
+    **aliases: str,
+) -> Panel:
+    return build_panel(
+        open_dataset(path),
+        plan_of(path, names, **aliases),
+        dates,
+        lookback=lookback,
+        normalization=normalization,
+        clip_sigma=5.0,
+    )
+
+
+def windows(panel: Panel, day: dt.date, lookback: int = LOOKBACK) -> WindowsByCode:
+    found = panel.windows[day]
+    return {
+        code: panel.rows[start : start + lookback]
+        for code, start in zip(found.codes.tolist(), found.start, strict=True)
+    }
+
+
+def assert_same(ours: WindowsByCode, expected: WindowsByCode, tolerance: float = 1e-6) -> None:
+    assert list(ours) == list(expected)
+    for code, window in expected.items():
+        np.testing.assert_allclose(ours[code], window, rtol=tolerance, atol=tolerance, err_msg=code)
+
+
+def check(path: Path, dates: Sequence[dt.date], normalization: Normalization = CSZ, **given: Any) -> Panel:
+    panel = panel_of(path, dates, normalization, **given)
+    lookback, names = given.pop("lookback", LOOKBACK), given.pop("names", NAMES)
+    frame = oracle.read(path, names, given)
+    frame = frame if normalization is RAW else oracle.normalised(frame, names)
+    for day in dates:
+        expected = oracle.windows(frame, names, day, lookback)
+        assert_same(windows(panel, day, lookback), expected)
+    return panel
+
+
+def holed(frame: pd.DataFrame, seed: int, share: float = 0.02) -> pd.DataFrame:
+    """Nulls, NaN and infinities in every feature."""
+    random = np.random.default_rng(seed)
+    frame = frame.astype(dict.fromkeys(NAMES, object))
+    for name in NAMES:
+        hit = random.random(len(frame)) < share
+        values = random.integers(0, 4, len(frame))
+        frame[name] = np.where(hit, np.array([None, math.nan, math.inf, -math.inf])[values], frame[name])
+    return frame
+
+
+def laid_out(frame: pd.DataFrame, by: str, seed: int) -> pd.DataFrame:
+    if by == "shuffled":
+        return frame.sample(frac=1, random_state=seed)
+    return frame.sort_values(["Date", "Code"] if by == "Date" else ["Code", "Date"])
+
+
+FEATURE_TYPES = dict.fromkeys(NAMES, pa.float64())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**20),
+    by=st.sampled_from(["Date", "Code", "shuffled"]),
+    group_size=st.sampled_from([1, 11, 10_000]),
+    statistics=st.booleans(),
+    normalization=st.sampled_from([CSZ, RAW]),
+    holes=st.booleans(),
+    sessions=st.lists(st.integers(5, 29), min_size=1, max_size=4, unique=True),
+    lookback=st.integers(1, 12),
+)
+def test_any_layout_like_plain_loops(
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    by: str,
+    group_size: int,
+    statistics: bool,
+    normalization: Normalization,
+    holes: bool,
+    sessions: list[int],
+    lookback: int,
+) -> None:
+    frame = random_frame(seed, NAMES, n_stocks=7)
+    frame = holed(frame, seed) if holes else frame
+    path = tmp_path_factory.getbasetemp() / "panel.parquet"
+    table = as_table(laid_out(frame, by, seed), **FEATURE_TYPES)
+    write(table, path, row_group_size=group_size, write_statistics=statistics)
+    check(path, [DAYS[session] for session in sessions], normalization, lookback=lookback)
+
+
+@pytest.mark.parametrize("by", ["Date", "Code", "shuffled"])
+@pytest.mark.parametrize("group_size", [1, 13, 10_000])
+@pytest.mark.parametrize("statistics", [True, False])
+def test_the_layout_changes_no_bit(tmp_path: Path, by: str, group_size: int, statistics: bool) -> None:
+    frame = holed(random_frame(5, NAMES), 5)
+    plain = write(as_table(frame, **FEATURE_TYPES), tmp_path / "plain.parquet", row_group_size=10_000)
+    table = as_table(laid_out(frame, by, 3), **FEATURE_TYPES)
+    other = write(table, tmp_path / "other.parquet", row_group_size=group_size, write_statistics=statistics)
+    dates = [DAYS[20], DAYS[25]]
+    one, two = panel_of(plain, dates), panel_of(other, dates)
+    assert_identical(one, two)
+    assert len(one.windows[DAYS[25]].codes) > 3
+
+
+def assert_identical(one: Panel, two: Panel) -> None:
+    for name in ("rows", "row_code", "row_day", "codes", "non_finite"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
+    assert list(one.windows) == list(two.windows)
+    for day, window in one.windows.items():
+        np.testing.assert_array_equal(window.codes, two.windows[day].codes)
+        np.testing.assert_array_equal(window.start, two.windows[day].start)
+
+
+@pytest.mark.parametrize(
+    "date_type", [pa.date32(), pa.date64(), pa.timestamp("us"), pa.timestamp("ns")], ids=str
+)
+@pytest.mark.parametrize(
+    "code_type", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
+def test_key_types_change_nothing(tmp_path: Path, date_type: pa.DataType, code_type: pa.DataType) -> None:
+    frame = random_frame(5, NAMES)
+    table = as_table(frame)
+    path = write(table, tmp_path / "plain.parquet")
+    for number, (name, kind) in enumerate({"Date": date_type, "Code": code_type}.items()):
+        table = table.set_column(number, name, table[name].cast(kind))
+    other = write(table, tmp_path / "other.parquet", row_group_size=50)
+    assert_identical(panel_of(path, [DAYS[25]]), panel_of(other, [DAYS[25]]))
+
+
+@pytest.mark.parametrize("normalization", [CSZ, RAW])
+@pytest.mark.parametrize(
+    "number", [pa.float32(), pa.float64(), pa.int8(), pa.int64(), pa.uint16(), pa.bool_()], ids=str
+)
+def test_feature_types(tmp_path: Path, normalization: Normalization, number: pa.DataType) -> None:
+    frame = random_frame(5, NAMES)
+    table = as_table(frame)
+    values = table["g"].to_numpy() > 0 if pa.types.is_boolean(number) else table["g"].to_numpy() * 40
+    if not pa.types.is_floating(number):
+        values = np.abs(values).astype(np.bool_ if pa.types.is_boolean(number) else np.int64)
+    holes = np.arange(len(values)) % 29 == 0
+    typed = pa.array(values, mask=holes & (normalization is CSZ)).cast(number)
+    table = table.set_column(table.column_names.index("g"), "g", typed)
+    panel = check(write(table, tmp_path / "d.parquet"), [DAYS[25]], normalization)
+    assert panel.non_finite.tolist() == [0, 0, 0]
+    assert np.ptp(panel.rows[:, 1]) > 0
+
+
+def test_a_whole_number_too_large_for_a_float_is_no_crash(tmp_path: Path) -> None:
+    frame = random_frame(5, NAMES).assign(g=2**60)
+    panel = panel_of(write(frame, tmp_path / "d.parquet"), [DAYS[25]])
+    assert (panel.rows[:, 1] == 0).all()
+
+
+# --- eligibility
+
+
+def market(rows_of: dict[str, list[int]], n_sessions: int) -> pd.DataFrame:
+    """Stocks by the sessions on which they have a row."""
+    days = weekdays(n_sessions)
+    random = np.random.default_rng(1)
+    rows = [(days[session], code) for code, sessions in rows_of.items() for session in sessions]
+    frame = pd.DataFrame(sorted(rows), columns=["Date", "Code"])
+    values = {name: random.standard_normal(len(rows)) for name in NAMES}
+    return frame.assign(Close=1.0, Volume=1.0, TurnoverValue=1.0, **values)
+
+
+def test_listings_pauses_and_delistings_in_production_length(tmp_path: Path) -> None:
+    last = 249
+    sessions = list(range(250))
+    frame = market(
+        {
+            "1001": sessions,
+            "1002": sessions[-179:],
+            "1003": sessions[-180:],
+            "1004": sessions[-181:],
+            "1005": sessions[:60] + sessions[-120:],  # suspended for 70 sessions: its window reaches back
+            "1006": sessions[:59] + sessions[-120:],  # one row short
+            "1007": sessions[:-1],  # no row on the day
+            "1008": sessions[:200],  # delisted
+            "1009": sessions[:1] + sessions[-179:],
+        },
+        250,
+    )
+    path = write(frame, tmp_path / "d.parquet", row_group_size=100)
+    day = weekdays(250)[last]
+    panel = check(path, [day], lookback=180)
+    assert panel.windows[day].codes.tolist() == ["1001", "1003", "1004", "1005", "1009"]
+    start = dict(zip(panel.windows[day].codes.tolist(), panel.windows[day].start, strict=True))
+    first_days = {code: day_from_epoch(panel.row_day[row]) for code, row in start.items()}
+    days = weekdays(250)
+    assert first_days == {
+        "1001": days[70],
+        "1003": days[70],
+        "1004": days[70],
+        "1005": days[0],
+        "1009": days[0],
+    }
+    for code, row in start.items():
+        assert set(panel.codes[panel.row_code[row : row + 180]]) == {code}
+        assert (np.diff(panel.row_day[row : row + 180]) > 0).all()
+
+
+def test_a_day_without_rows_has_no_windows(tmp_path: Path) -> None:
+    path = write(random_frame(5, NAMES), tmp_path / "d.parquet")
+    saturday, before = dt.date(2025, 2, 1), dt.date(2024, 1, 5)
+    panel = panel_of(path, [before, saturday, DAYS[25]])
+    assert [len(panel.windows[day].codes) for day in (before, saturday)] == [0, 0]
+    assert_same(windows(panel, DAYS[25]), windows(panel_of(path, [DAYS[25]]), DAYS[25]), 0)
+    assert panel_of(path, [before]).rows.shape == (0, 3)
+
+
+def test_an_empty_file_has_no_windows(tmp_path: Path) -> None:
+    path = write(as_table(random_frame(5, NAMES)).slice(0, 0), tmp_path / "d.parquet")
+    panel = panel_of(path, [DAYS[25]])
+    assert (panel.rows.shape, len(panel.windows[DAYS[25]].codes)) == ((0, 3), 0)
+
+
+def test_the_zscore_sees_stocks_that_are_not_eligible(tmp_path: Path) -> None:
+    frame = market({"1001": list(range(10)), "1002": list(range(10)), "1003": [9]}, 10)
+    day = weekdays(10)[9]
+    path = write(frame, tmp_path / "all.parquet")
+    fewer = write(frame[frame["Code"] != "1003"], tmp_path / "fewer.parquet")
+    check(path, [day])
+    ours, other = windows(panel_of(path, [day]), day), windows(panel_of(fewer, [day]), day)
+    assert list(ours) == list(other) == ["1001", "1002"]
+    assert not np.allclose(ours["1001"][-1], other["1001"][-1])
+    np.testing.assert_array_equal(ours["1001"][:-1], other["1001"][:-1])
+
+
+def test_duplicates_are_refused(tmp_path: Path) -> None:
+    frame = random_frame(5, NAMES)
+    path = write(pd.concat([frame, frame.head(1)]), tmp_path / "d.parquet")
+    with pytest.raises(Refusal, match="duplicate"):
+        panel_of(path, [DAYS[25]])
+
+
+# --- values
+
+
+def test_constants_are_exactly_zero(tmp_path: Path) -> None:
+    frame = random_frame(5, NAMES)
+    frame["g"] = frame["Date"].map({day: 0.1 * 3**number for number, day in enumerate(DAYS)})
+    frame["h"] = frame["h"] * 1e-9  # std below 1e-8 divides by 1
+    panel = check(write(frame, tmp_path / "d.parquet"), [DAYS[25]])
+    assert (panel.rows[:, 1] == 0).all()
+    assert 0 < np.abs(panel.rows[:, 2]).max() < 1e-8
+
+
+@pytest.mark.parametrize("normalization", [CSZ, RAW])
+def test_non_finite_values_are_counted_but_nulls_are_not(
+    tmp_path: Path, normalization: Normalization
+) -> None:
+    frame = market({"1001": list(range(10)), "1002": list(range(10)), "1003": list(range(1, 9))}, 10)
+    frame = frame.astype(dict.fromkeys(NAMES, object))
+    days = weekdays(10)
+    for session, code, name, value in (
+        (1, "1001", "f", math.nan),  # before the windows begin: not counted
+        (2, "1001", "f", math.nan),
+        (3, "1002", "f", math.inf),
+        (4, "1003", "f", -math.inf),  # its stock is not eligible, but its day is normalised
+        (5, "1001", "f", None),
+        (5, "1001", "g", None),
+        (6, "1001", "h", math.inf),
+    ):
+        frame.loc[(frame["Date"] == days[session]) & (frame["Code"] == code), name] = value
+    path = write(as_table(frame, **FEATURE_TYPES), tmp_path / "d.parquet", row_group_size=5)
+    panel = check(path, [days[9]], normalization)
+    assert panel.non_finite.tolist() == [3, 0, 1]
+    assert panel.windows[days[9]].codes.tolist() == (["1001", "1002"] if normalization is CSZ else [])
+    if normalization is CSZ:
+        assert np.isfinite(panel.rows).all()
+
+
+def test_an_alias_counts_what_is_not_finite_unless_an_operand_is_null(tmp_path: Path) -> None:
+    frame = market({"1001": [0], "1002": [0], "1003": [0], "1004": [0], "1005": [0]}, 1)
+    frame["long"] = pd.Series([1.0, math.inf, math.nan, None, 1.0], dtype=object)
+    frame["short"] = pd.Series([2.0, math.inf, 1.0, math.inf, None], dtype=object)
+    table = as_table(frame, long=pa.float64(), short=pa.float64())
+    path = write(table, tmp_path / "d.parquet")
+    panel = panel_of(path, [DAYS[0]], RAW, lookback=1, names=["net"], net="long - short")
+    assert panel.non_finite.tolist() == [2]
+    assert panel.windows[DAYS[0]].codes.tolist() == ["1001"]
+
+
+@pytest.mark.parametrize("normalization", [CSZ, RAW])
+def test_lookup_aliases_and_zeros(tmp_path: Path, normalization: Normalization) -> None:
+    columns = ["EMA_5", "ret_prev_5d", "Returns_1d", "net", "long", "SHORT", "only"]
+    frame = random_frame(6, columns)
+    path = write(frame, tmp_path / "d.parquet")
+    names = ["ema_5", "returns_5d", "ret_prev_1d", "net", "total", "twin", "absent", "half"]
+    aliases = {
+        "net": "long - short",  # wins over the column of that name
+        "total": "long + short",
+        "twin": "only",
+        "half": "long - nowhere",
+    }
+    panel = check(path, [DAYS[25]], normalization, names=names, **aliases)
+    row = panel.rows[-1]
+    assert (panel.rows[:, 6:] == 0).all()
+    assert not (panel.rows[:, :6] == 0).any()
+    if normalization is RAW:
+        code, day = panel.codes[panel.row_code[-1]], day_from_epoch(panel.row_day[-1])
+        source = frame[(frame["Code"] == code) & (frame["Date"] == day)].iloc[0]
+        net = source["long"] - source["SHORT"]
+        expected = [source["EMA_5"], source["ret_prev_5d"], source["Returns_1d"], net]
+        np.testing.assert_allclose(row[:4], expected, rtol=1e-6)
+
+
+def test_all_features_absent(tmp_path: Path) -> None:
+    path = write(random_frame(6, []), tmp_path / "d.parquet")
+    panel = panel_of(path, [DAYS[25]], names=["none", "at_all"])
+    assert panel.rows.shape[1] == 2
+    assert len(panel.rows) > 0
+    assert (panel.rows == 0).all()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None])
+def test_a_missing_value_makes_a_raw_window_ineligible_and_no_other(
+    tmp_path: Path, value: float | None
+) -> None:
+    frame = market({code: list(range(20)) for code in ("1001", "1002", "1003")}, 20)
+    frame = frame.astype(dict.fromkeys(NAMES, object))
+    days = weekdays(20)
+    frame.loc[(frame["Date"] == days[10]) & (frame["Code"] == "1002"), "g"] = value
+    path = write(as_table(frame, **FEATURE_TYPES), tmp_path / "d.parquet")
+    panel = check(path, days[7:], RAW)
+    for session in range(7, 20):
+        hit = session - LOOKBACK < 10 <= session
+        assert ("1002" in panel.windows[days[session]].codes) is not hit
+        assert len(panel.windows[days[session]].codes) == 3 - hit
+
+
+# --- nothing from the future
+
+
+@pytest.mark.parametrize("normalization", [CSZ, RAW])
+@pytest.mark.parametrize("group_size", [20, 10_000])
+@pytest.mark.parametrize("by", ["Date", "Code"])
+def test_rows_after_the_day_change_no_bit(
+    tmp_path: Path, normalization: Normalization, group_size: int, by: str
+) -> None:
+    frame = random_frame(7, NAMES)
+    day = DAYS[20]
+    until = frame[frame["Date"] <= day]
+    later = frame[frame["Date"] > day].reset_index(drop=True).astype(dict.fromkeys(NAMES, object))
+    for number, value in enumerate([1e300, -1e300, math.nan, math.inf, None]):
+        later.loc[number::5, list(NAMES)] = value
+    spoilt = pd.concat([until, later, later.tail(3), later.tail(3).assign(Code="00010")], ignore_index=True)
+    clean = write(until, tmp_path / "clean.parquet", row_group_size=10_000)
+    other = write(
+        as_table(laid_out(spoilt, by, 1), **FEATURE_TYPES), tmp_path / "d.parquet", row_group_size=group_size
+    )
+    dates = [DAYS[15], day]
+    assert_identical(panel_of(clean, dates, normalization), panel_of(other, dates, normalization))
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**20), normalization=st.sampled_from([CSZ, RAW]))
+def test_many_dates_at_once_equal_single_dates(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, normalization: Normalization
+) -> None:
+    frame = holed(random_frame(seed, NAMES), seed, 0.005)
+    path = tmp_path_factory.getbasetemp() / "many.parquet"
+    write(as_table(frame, **FEATURE_TYPES), path)
+    dates = [DAYS[12], DAYS[13], DAYS[29], DAYS[20]]
+    together = panel_of(path, [*dates, DAYS[13]], normalization)
+    assert list(together.windows) == sorted(dates)
+    for day in dates:
+        alone = panel_of(path, [day], normalization)
+        assert_same(windows(together, day), windows(alone, day), 0)
+        assert len(alone.rows) <= len(together.rows)
+
+
+# --- reading no more than needed
+
+
+def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[str, ...]]]:
+    calls: list[tuple[int, tuple[str, ...]]] = []
+    read = pq.ParquetFile.read_row_group
+
+    def spy(self: pq.ParquetFile, i: int, columns: list[str], **options: Any) -> pa.Table:
+        calls.append((i, tuple(columns)))
+        return read(self, i, columns=columns, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", spy)
+    for name in ("read", "read_row_groups", "iter_batches"):
+        monkeypatch.delattr(pq.ParquetFile, name)
+    return calls
+
+
+def test_only_needed_row_groups_and_columns_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = list(range(100))
+    frame = market({"1001": sessions, "1002": sessions, "1003": sessions[:40]}, 100)
+    frame = frame.assign(unused=1.0)
+    path = write(frame, tmp_path / "d.parquet", row_group_size=10)
+    dataset, plan = open_dataset(path), plan_of(path, ["h", "f", "h"])
+    days = weekdays(100)
+    keys = scan_keys(dataset, days[90])
+    calls = spied(monkeypatch)
+    panel = build_panel(
+        dataset, plan, [days[90]], lookback=LOOKBACK, normalization=CSZ, clip_sigma=5.0, keys=keys
+    )
+    needed = frame.index[frame["Date"].isin(days[83:91])]
+    groups = sorted({row // 10 for row in needed})
+    assert len(panel.windows[days[90]].codes) == 2
+    assert calls == [(group, ("h", "f")) for group in groups]
+    assert len(groups) < len(frame) // 10
+
+
+def test_a_long_delisted_stock_drags_no_old_row_group_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = list(range(100))
+    frame = market({"1001": sessions, "1002": sessions[:30], "1003": sessions[:30] + sessions[95:]}, 100)
+    path = write(frame, tmp_path / "d.parquet", row_group_size=10)
+    calls = spied(monkeypatch)
+    days = weekdays(100)
+    panel_of(path, [days[94]])
+    read = {group for group, columns in calls if "Date" not in columns}
+    assert all(frame["Date"][10 * group] > days[70] for group in read)
+    calls.clear()
+    panel_of(path, [days[99]])  # 1003 is back: five new rows and three old ones
+    read = {group for group, columns in calls if "Date" not in columns}
+    assert {frame["Date"][10 * group] <= days[30] for group in read} == {True, False}
+    assert not any(days[35] < frame["Date"][10 * group] < days[70] for group in read)
+
+
+def test_progress_counts_row_groups_to_the_end(tmp_path: Path) -> None:
+    path = write(random_frame(5, NAMES), tmp_path / "d.parquet", row_group_size=50)
+    told: list[tuple[str, float, float]] = []
+    build_panel(
+        open_dataset(path),
+        plan_of(path, NAMES),
+        [DAYS[25]],
+        lookback=LOOKBACK,
+        normalization=CSZ,
+        clip_sigma=5.0,
+        progress=lambda *step: told.append(step),
+    )
+    total = told[0][2]
+    assert told == [("Building panel", done, total) for done in range(int(total) + 1)]
