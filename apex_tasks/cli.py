@@ -132,8 +132,11 @@ def score_command(
     as_json: Json = False,
 ) -> None:
     """Score and rank every eligible stock of one session."""
+    from upath import UPath
+
     from apex_tasks.market.calendar import TseCalendar
     from apex_tasks.score import score
+    from apex_tasks.store import write_file
     from apex_tasks.tables import parquet_bytes
 
     TseCalendar.load().require_session(as_of.date())
@@ -146,8 +149,17 @@ def score_command(
             settings,
             progress,
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(parquet_bytes(ranked))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_file(UPath(target), parquet_bytes(ranked))
+    except OSError as error:
+        raise Refusal(
+            "scores cannot be written",
+            expected="a writable place",
+            received=error.strerror or type(error).__name__,
+            where=target,
+            remedy="Choose another --out.",
+        ) from None
     best = ranked["Code"].head(5).tolist()
     show({"scores": target, "as_of": as_of.date(), "stocks": len(ranked), "best": best}, as_json, "Scores")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.orders import Orders
+from apex_tasks.refusal import Refusal
 from apex_tasks.store import Artifact, Store
 
 PORTFOLIOS = "portfolio"
@@ -85,4 +86,14 @@ def version_numbers(store: Store, rebalance_date: dt.date) -> list[int]:
 
 
 def _dates(store: Store) -> list[dt.date]:
-    return [dt.date.fromisoformat(name) for name in store.names(PORTFOLIOS)]
+    names = store.names(PORTFOLIOS)
+    try:
+        return [dt.date.fromisoformat(name) for name in names]
+    except ValueError as error:
+        raise Refusal(
+            "a folder among the published portfolios is none of theirs",
+            expected="only rebalance dates, YYYY-MM-DD",
+            received=error,
+            where=store.root / PORTFOLIOS,
+            remedy="Move that folder elsewhere.",
+        ) from None

@@ -13,6 +13,16 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, PortfolioSettings, RankingSettings
 
 RANKING_PARAMETERS = ("top_k", "horizon", "normalization", "features_mode")
+RUN_PARAMETERS = (
+    "as_of",
+    "bundle",
+    "dataset",
+    *RANKING_PARAMETERS,
+    "policy",
+    "dry_run",
+    "republish_reason",
+    "cold_start",
+)
 
 
 class RunRequest(BaseModel):
@@ -60,17 +70,24 @@ def resolve_request(
     Parameters
     ----------
     parameters
-        Any of `as_of` (ISO date), `bundle`, `dataset`, `top_k`, `horizon`, `normalization`, `features_mode`,
-        `policy`, `dry_run`, `republish_reason`, `cold_start`; None and absent mean the setting.
+        Any of `RUN_PARAMETERS`; `as_of` is an ISO date. None, empty and absent mean the setting.
     moment
         When the run is due; without `as_of` the run belongs to the latest rebalance day that is not after it.
 
     Raises
     ------
     Refusal
-        `as_of` is no session, an input is not named, or a value is out of range.
+        A parameter is unknown or out of range, `as_of` is no session, or an input is not named.
     """
     given = {name: value for name, value in parameters.items() if value is not None and value != ""}
+    if unknown := sorted(given.keys() - set(RUN_PARAMETERS)):
+        raise Refusal(
+            f"run parameter {unknown[0]} is unknown",
+            expected=f"any of {', '.join(RUN_PARAMETERS)}",
+            received=", ".join(unknown),
+            where="run parameters",
+            remedy="Trigger the run again with the right name.",
+        )
     if "as_of" in given:
         as_of = _parse_day(given["as_of"])
         calendar.require_session(as_of)
@@ -78,16 +95,19 @@ def resolve_request(
     else:
         rebalance_date = calendar.latest_rebalance_session(tokyo_date(moment), settings.schedule.nth_session)
         as_of = calendar.as_of(rebalance_date)
-    return RunRequest(
-        rebalance_date=rebalance_date,
-        as_of=as_of,
-        bundle=required_input("bundle", given.get("bundle", settings.bundle)),
-        dataset=required_input("dataset", given.get("dataset", settings.dataset)),
-        dry_run=bool(given.get("dry_run", False)),
-        republish_reason=given.get("republish_reason"),
-        cold_start=bool(given.get("cold_start", False)),
-        settings=with_parameters(settings, given),
-    )
+    try:
+        return RunRequest(
+            rebalance_date=rebalance_date,
+            as_of=as_of,
+            bundle=required_input("bundle", given.get("bundle", settings.bundle)),
+            dataset=required_input("dataset", given.get("dataset", settings.dataset)),
+            dry_run=given.get("dry_run", False),
+            republish_reason=given.get("republish_reason"),
+            cold_start=given.get("cold_start", False),
+            settings=with_parameters(settings, given),
+        )
+    except ValidationError as error:
+        raise _invalid(error) from None
 
 
 def with_parameters(settings: ApexSettings, given: Mapping[str, Any]) -> ApexSettings:
@@ -110,14 +130,7 @@ def with_parameters(settings: ApexSettings, given: Mapping[str, Any]) -> ApexSet
             }
         )
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise Refusal(
-            f"run parameter {first['loc'][0]} is invalid",
-            expected=first["msg"],
-            received=repr(first["input"]),
-            where="run parameters",
-            remedy="Trigger the run again with a correct value.",
-        ) from None
+        raise _invalid(error) from None
 
 
 def required_input(name: str, value: str | None) -> str:
@@ -137,6 +150,17 @@ def required_input(name: str, value: str | None) -> str:
             remedy=f"Set APEX_{name.upper()} for all components, or pass `{name}` to this run.",
         )
     return value
+
+
+def _invalid(error: ValidationError) -> Refusal:
+    first = error.errors(include_url=False)[0]
+    return Refusal(
+        f"run parameter {first['loc'][0]} is invalid",
+        expected=first["msg"],
+        received=repr(first["input"]),
+        where="run parameters",
+        remedy="Trigger the run again with a correct value.",
+    )
 
 
 def _parse_day(value: object) -> dt.date:

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from upath import UPath
 
 from apex_tasks.refusal import Refusal
@@ -206,13 +206,29 @@ class Store:
         """Let one writer at a time pass, on this store's local file system.
 
         An object store has no lock: there the DAG's `max_active_tis_per_dag=1` on publish keeps writers apart.
+
+        Raises
+        ------
+        Refusal
+            Another writer holds the lock for longer than `LOCK_TIMEOUT_SECONDS`.
         """
         root = local_path(self.root)
         if root is None:
             yield
             return
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{name}.lock", timeout=LOCK_TIMEOUT_SECONDS):
+        path = root / f".{name}.lock"
+        try:
+            held = FileLock(path, timeout=LOCK_TIMEOUT_SECONDS).acquire()
+        except Timeout:
+            raise Refusal(
+                "another process holds the store's lock",
+                expected=f"the lock within {LOCK_TIMEOUT_SECONDS:g} s",
+                received="still held",
+                where=path,
+                remedy="Let the other run finish, or end it; the lock goes with its process. Then run again.",
+            ) from None
+        with held:
             yield
 
 

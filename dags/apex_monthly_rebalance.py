@@ -6,7 +6,7 @@ import pendulum
 from airflow.sdk import DAG, Asset, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 from dataset_fresh_sensor import DatasetFreshSensor
-from monthly_run_tasks import run_of, step
+from monthly_run_tasks import require_month_before, run_of, step
 from tse_timetable import TseRebalanceTimetable
 
 from apex_tasks.settings import FeaturesMode, Normalization, Policy, load_settings
@@ -100,6 +100,11 @@ with DAG(
         """Score every eligible stock."""
         return run_of(get_current_context()).infer(handshake, panel)
 
+    @task(**IO_RETRIES)
+    def month_before():
+        """Fail with a message when the run before has failed; apply_costs would wait for it in silence."""
+        require_month_before(get_current_context())
+
     # The book of the month before must be published first: wait for its apply_costs and publish.
     @task(**IO_RETRIES, wait_for_downstream=True)
     @step
@@ -129,4 +134,5 @@ with DAG(
     scores = infer(handshake, panel)
     plan = apply_costs(handshake, panel, scores)
     dataset_fresh >> panel
+    month_before() >> plan
     publish(handshake, panel, scores, plan)

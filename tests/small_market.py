@@ -134,15 +134,11 @@ def month_request(
     market: SmallMarket, home: object, rebalance: dt.date, settings: ApexSettings | None = None, **given: Any
 ) -> RunRequest:
     """A month's request; `given` are run parameters, such as `dataset` or `cold_start`."""
-    inputs = {
-        "bundle": str(market.bundle),
-        "dataset": str(market.dataset),
-        "as_of": CALENDAR.as_of(rebalance),
-    }
+    inputs = {"bundle": str(market.bundle), "dataset": str(market.dataset)}
     return resolve_request(
-        {**inputs, **given},
+        {"as_of": CALENDAR.as_of(rebalance), **given},
         moment=CALENDAR.rebalance_instant(rebalance),
-        settings=settings or small_settings(home),
+        settings=(settings or small_settings(home)).model_copy(update=inputs),
         calendar=CALENDAR,
     )
 

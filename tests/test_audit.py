@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -56,8 +57,6 @@ def test_an_empty_store_is_clean(tmp_path: Path) -> None:
 
 
 def test_each_record_holds_the_hash_of_the_line_before(store: Store) -> None:
-    import hashlib
-
     lines = (store.root / "audit" / audit.TRAIL).read_bytes().splitlines()
     previous = [json.loads(line)["previous"] for line in lines]
     assert previous == ["0" * 64, *(hashlib.sha256(line).hexdigest() for line in lines[:-1])]
@@ -99,6 +98,18 @@ def test_an_inserted_record_is_found_even_when_it_is_well_made(store: Store, tmp
     assert "record 2 does not follow from the record before it" in found
     assert "record 3 does not follow from the record before it" in found
     assert "portfolio 2025-06-02/v1 was removed after publication" in found
+
+
+def test_a_well_made_record_out_of_sequence_is_found(store: Store) -> None:
+    def forge(lines: Lines) -> Lines:
+        record = {**json.loads(lines[-1]), "previous": hashlib.sha256(lines[-1]).hexdigest(), "sequence": 9}
+        del record["sha256"]
+        content = json.dumps(record, sort_keys=True, ensure_ascii=False).encode()
+        record["sha256"] = hashlib.sha256(content).hexdigest()
+        return [*lines, json.dumps(record, sort_keys=True, ensure_ascii=False).encode()]
+
+    edit(store, forge)
+    assert problems(store) == ("record 4 does not follow from the record before it",)
 
 
 def test_swapped_records_are_found(store: Store) -> None:

@@ -272,16 +272,16 @@ BAD_DATASETS: dict[str, tuple[Callable[[SmallMarket, Path], None], str]] = {
     "missing file": (missing, "dataset is missing: expected=a parquet file, received=no such file"),
     "truncated": (truncated, "dataset is not a readable parquet file"),
     "no parquet": (no_parquet, "dataset is not a readable parquet file"),
-    "empty file": (empty_file, "dataset is not a readable parquet file: expected=a complete parquet file, received=0"),
+    "empty file": (empty_file, "expected=a complete parquet file, received=0 bytes"),
     "Date as text": (with_column("Date", lambda c: c.cast(pa.string())), "dataset column Date has the wrong type"),
     "Date with a zone": (with_column("Date", in_zone), "received=timestamp[us, tz=Asia/Tokyo]"),
     "Date as number": (with_column("Date", lambda c: c.cast(pa.int32())), "received=int32"),
     "Code as number": (with_column("Code", lambda c: c.cast(pa.int64())), "dataset column Code has the wrong type"),
     "Close as text": (with_column("Close", lambda c: c.cast(pa.string())), "dataset column Close has the wrong type"),
-    "feature as text": (with_column("rsi_14", lambda c: c.cast(pa.string())), "dataset column rsi_14 has the wrong type"),
+    "feature as text": (with_column("rsi_14", lambda c: c.cast(pa.string())), "column rsi_14 has the wrong type"),
     "null Date": (with_column("Date", first_null), "dataset has rows without a Date: expected=no nulls in Date"),
     "null Code": (with_column("Code", first_null), "dataset has rows without a Code"),
-    "duplicate keys": (doubled, "dataset has duplicate (Date, Code) rows: expected=one row per stock and day, received=2"),
+    "duplicate keys": (doubled, "duplicate (Date, Code) rows: expected=one row per stock and day, received=2"),
     "no Volume": (without_columns("Volume"), "dataset lacks required columns"),
     "no keys": (without_columns("Date", "Code"), "received=no Date, Code"),
     "missing returns": (without_columns("returns_5d"), "returns_5d"),
@@ -384,6 +384,13 @@ def test_score_writes_the_published_scores(apex: Apex, tmp_path: Path, chain: Pa
     assert result["best"] == table["Code"].head(5).tolist()
 
 
+def test_scores_that_cannot_be_written_are_refused(apex: Apex, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for target in (tmp_path / "file" / "scores.parquet", tmp_path):
+        assert "scores cannot be written" in refusal(apex("score", "--as-of", "2025-06-30", "--out", target))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "no scratch file is left"
+
+
 def test_a_naive_timestamp_is_as_good_as_a_date(apex: Apex, market: SmallMarket, tmp_path: Path) -> None:
     stamped = tmp_path / "stamped.parquet"
     with_column("Date", lambda column: column.cast(pa.timestamp("ns")))(market, stamped)
@@ -408,7 +415,7 @@ def test_validate_bundle_prints_the_settings_or_json(apex: Apex, market: SmallMa
     code, said, _ = apex("validate-bundle", "--json")
     assert code == 0
     resolved = json.loads(said)
-    assert resolved["effective_dim"] == 178
+    assert (resolved["patch_multiplier"], len(resolved["features"])) == (2, 89)
     assert resolved["bundle_sha256"] == read_bundle(market.bundle, load_settings().bundle_limits).sha256
 
 

@@ -142,6 +142,16 @@ def test_cold_start_is_no_way_around_an_existing_book(
     assert plan.parent == "2025-08-01/v1"
 
 
+def test_an_earlier_month_run_again_starts_from_its_own_parent(
+    market: SmallMarket, chain: Path, tmp_path: Path
+) -> None:
+    home = home_after(chain, tmp_path, JULY, AUGUST, SEPTEMBER)
+    plan, published = run(market, home, AUGUST)
+    assert plan.parent == "2025-07-01/v1"
+    assert published is not None
+    assert published.already_published
+
+
 def test_a_republished_parent_is_the_newest_version(market: SmallMarket, tmp_path: Path) -> None:
     run(market, tmp_path, JULY, cold_start=True)
     run(market, tmp_path, JULY, cold_start=True, top_k=36, republish_reason="wider")
@@ -399,3 +409,9 @@ def test_an_incomplete_dataset_is_refused_before_anything_else(market: SmallMark
     with pytest.raises(Refusal) as refused:
         run(market, tmp_path, OCTOBER, dataset=str(missing), cold_start=True)
     assert refused.value.what == f"dataset has no rows for the as-of session {AS_OF[OCTOBER]}"
+
+
+def test_a_foreign_folder_among_the_portfolios_is_refused(market: SmallMarket, tmp_path: Path) -> None:
+    (tmp_path / "portfolio" / "backup of July").mkdir(parents=True)
+    with pytest.raises(Refusal, match=r"none of theirs.*backup of July"):
+        run(market, tmp_path, JULY, cold_start=True)

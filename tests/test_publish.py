@@ -252,10 +252,12 @@ def test_two_processes_publish_one_version_and_one_record(
     planned: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fork = multiprocessing.get_context("fork")
-    together = fork.Barrier(2)
+    together, writers = fork.Barrier(2), fork.Value("i", 0)
 
     def slow_report(run: object, plan: object) -> bytes:
-        time.sleep(0.2)  # holds the door open for the other process, were there no lock
+        with writers.get_lock():
+            writers.value += 1
+        time.sleep(0.5)  # holds the door open for the other process, were there no lock
         return b"<html></html>"
 
     monkeypatch.setattr(publish_step, "render_report", slow_report)
@@ -270,6 +272,7 @@ def test_two_processes_publish_one_version_and_one_record(
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
+    assert writers.value == 1, "the second one found the first one's portfolio"
     assert version_numbers(planned.run.store, JULY) == [1]
     assert audit.verify(planned.run.store) == audit.AuditReport(1, ())
 
@@ -315,6 +318,13 @@ def test_published_files_name_no_place_and_no_time(market: SmallMarket, planned:
     assert execution["dataset"]["file"] == str(market.dataset)
     assert execution["bundle"] == str(market.bundle)
     assert execution["run_id"] == "test__2025-07-01"
+
+
+def test_everything_published_is_forced_to_disk(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    planned.publish()
+    assert len(synced) == 2 * (len(PUBLISHED_FILES) + 1), "each file and the trail, each with its folder"
 
 
 def test_run_json_holds_what_determines_the_result(planned: Planned) -> None:
