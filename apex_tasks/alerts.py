@@ -1,4 +1,4 @@
-"""Alert thresholds on the metrics that are published."""
+"""Alert thresholds on the metrics of a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict
 from apex_tasks.refusal import Refusal, ThresholdBroken
 from apex_tasks.settings import AlertThreshold, Severity
 
+RUNBOOK = "docs/runbook.md"
+INFERENCE_LATENCY = "apex_inference_latency_ms"
+"""The one metric that differs between two runs of a month: it is no part of the published result."""
+
 _COMPARISONS = {
     "<": operator.lt,
     "<=": operator.le,
@@ -22,7 +26,7 @@ _COMPARISONS = {
 
 
 class Alert(BaseModel):
-    """A broken threshold: `metric comparison bound` was true for `value`."""
+    """A broken threshold: `metric comparison bound` was true for `value`; `runbook` links to what to do."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,47 +36,73 @@ class Alert(BaseModel):
     bound: float
     severity: Severity
     remedy: str
+    runbook: str
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.metric} = {self.value:g}, alert when {self.comparison} {self.bound:g}"
 
 
 def evaluate(
-    thresholds: Iterable[AlertThreshold], metrics: Mapping[str, float], top_k: int
+    thresholds: Iterable[AlertThreshold],
+    metrics: Mapping[str, float | None],
+    top_k: int,
+    *,
+    first_build: bool = False,
 ) -> tuple[Alert, ...]:
     """Compare the published metrics with the thresholds.
+
+    A metric that has no value this month (None) breaks no threshold. The threshold on the inference latency
+    is left to `evaluate_latency`.
 
     Raises
     ------
     Refusal
         A threshold names a metric that is not published.
     """
-    alerts = []
+    broken = []
     for threshold in thresholds:
+        if threshold.metric == INFERENCE_LATENCY:
+            continue
         if threshold.metric not in metrics:
             raise Refusal(
                 "an alert threshold names an unknown metric",
-                expected=f"one of {', '.join(sorted(metrics))}",
+                expected=f"one of {', '.join(sorted([*metrics, INFERENCE_LATENCY]))}",
                 received=threshold.metric,
                 where="setting thresholds",
                 remedy="Correct the name, or remove the threshold.",
             )
-        bound = threshold.bound
-        if threshold.per_name is not None:
-            bound = min(bound, math.ceil(threshold.per_name * top_k))
-        value = metrics[threshold.metric]
-        if _COMPARISONS[threshold.comparison](value, bound):
-            alerts.append(
-                Alert(
-                    metric=threshold.metric,
-                    value=value,
-                    comparison=threshold.comparison,
-                    bound=bound,
-                    severity=threshold.severity,
-                    remedy=threshold.remedy,
-                )
-            )
-    return tuple(alerts)
+        broken += _broken(
+            threshold, metrics[threshold.metric], effective_bound(threshold, top_k, first_build)
+        )
+    return tuple(broken)
+
+
+def evaluate_latency(
+    thresholds: Iterable[AlertThreshold], latency_ms: float, *, cached: bool
+) -> tuple[Alert, ...]:
+    """Compare the inference latency with its threshold.
+
+    The bound is one of finding scores that were computed before. A forward pass takes seconds, as it should,
+    and breaks nothing.
+    """
+    if not cached:
+        return ()
+    return tuple(
+        alert
+        for threshold in thresholds
+        if threshold.metric == INFERENCE_LATENCY
+        for alert in _broken(threshold, latency_ms, threshold.bound)
+    )
+
+
+def effective_bound(threshold: AlertThreshold, top_k: int, first_build: bool) -> float:
+    """Bound in force for a book of this size, built from nothing or not."""
+    bound = threshold.bound
+    if first_build and threshold.first_build_bound is not None:
+        bound = threshold.first_build_bound
+    if threshold.per_name is not None:
+        bound = min(bound, math.ceil(threshold.per_name * top_k))
+    return bound
 
 
 def stop_on_critical(alerts: Iterable[Alert], where: str) -> None:
@@ -81,7 +111,7 @@ def stop_on_critical(alerts: Iterable[Alert], where: str) -> None:
     Raises
     ------
     ThresholdBroken
-        Names every critical alert and the first one's remedy.
+        Names every critical alert, and the first one's remedy with its place in the runbook.
     """
     critical = [alert for alert in alerts if alert.severity is Severity.CRITICAL]
     if critical:
@@ -92,5 +122,21 @@ def stop_on_critical(alerts: Iterable[Alert], where: str) -> None:
             ),
             received=", ".join(f"{alert.metric} = {alert.value:g}" for alert in critical),
             where=where,
-            remedy=critical[0].remedy,
+            remedy=f"{critical[0].remedy} Runbook: {critical[0].runbook}",
         )
+
+
+def _broken(threshold: AlertThreshold, value: float | None, bound: float) -> list[Alert]:
+    if value is None or not _COMPARISONS[threshold.comparison](value, bound):
+        return []
+    return [
+        Alert(
+            metric=threshold.metric,
+            value=value,
+            comparison=threshold.comparison,
+            bound=bound,
+            severity=threshold.severity,
+            remedy=threshold.remedy,
+            runbook=f"{RUNBOOK}#{threshold.runbook}",
+        )
+    ]

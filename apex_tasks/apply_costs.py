@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,9 @@ from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.prices import ADJUSTMENT, ADV
 from apex_tasks.dataset.schema import CLOSE, CODE, DATE, SECTOR
 from apex_tasks.infer import SCORES, ScoresReference, ranked_scores, read_forecasts
-from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.market.calendar import LAST_DAY, TseCalendar, tokyo_date
 from apex_tasks.market.costs import CostModel
+from apex_tasks.model.rank_ic import rank_ic
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.capped import capped_rebalance
 from apex_tasks.portfolio.orders import Orders, estimate_orders, settle
@@ -37,9 +39,12 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.request import RunRequest
 from apex_tasks.settings import Policy
 from apex_tasks.store import Store, canonical_json, content_key
-from apex_tasks.tables import csv_bytes, parquet_bytes
+from apex_tasks.tables import csv_bytes, parquet_bytes, read_table
 
 PLANS, PLAN_FILE = "plans", "plan.json"
+
+PlanMetrics = Mapping[str, float | None]
+"""Metrics of a plan by name, as run.json publishes them; None: it has no value this month."""
 
 
 class PlanReference(BaseModel):
@@ -73,8 +78,12 @@ def apply_costs(
     scores: ScoresReference,
     store: Store,
     calendar: TseCalendar,
+    observe: Callable[[PlanMetrics], None] = lambda _: None,
 ) -> PlanReference:
     """Select candidates, weigh them against costs and the present book, and estimate the orders.
+
+    `observe` is called with the metrics before the alert thresholds are, so that it learns of a plan that
+    breaks one as well.
 
     Raises
     ------
@@ -88,8 +97,20 @@ def apply_costs(
     ranked = ranked_scores(read_forecasts(store.get(SCORES, scores.key)), request.settings.ranking.horizon)
     current, warnings = _current_book(request, parent, prices)
     plan = _plan(request, bundle, ranked, prices, current)
-    metrics = _metrics(bundle, panel, ranked, plan)
-    broken = alerts.evaluate(request.settings.thresholds, metrics, request.settings.ranking.top_k)
+    metrics = {
+        **_metrics(bundle, panel, ranked, plan),
+        "first_build": int(not current.positions),
+        "score_rank_correlation": _rank_correlation(ranked, parent),
+        "bundle_age_days": _bundle_age_days(bundle, request.as_of),
+        "calendar_horizon_days": (LAST_DAY - request.rebalance_date).days,
+    }
+    observe(metrics)
+    broken = alerts.evaluate(
+        request.settings.thresholds,
+        metrics,
+        request.settings.ranking.top_k,
+        first_build=not current.positions,
+    )
     alerts.stop_on_critical(broken, f"rebalance {request.rebalance_date}, as-of {request.as_of}")
     document = {
         "rebalance_date": request.rebalance_date,
@@ -236,7 +257,7 @@ def _plan(
 
 def _metrics(
     bundle: ResolvedBundle, panel: PanelReference, ranked: pd.DataFrame, plan: _Plan
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     scores = ranked["Score"].to_numpy(dtype=np.float64)
     return {
         "apex_selected_count": plan.candidates.kept_count,
@@ -259,6 +280,25 @@ def _metrics(
         "score_worst": float(scores[-1]),
         "score_std": float(scores.std()),
     }
+
+
+def _rank_correlation(ranked: pd.DataFrame, parent: PublishedPortfolio | None) -> float | None:
+    """Spearman correlation of the scores with the parent's published ones, over the stocks in both."""
+    if parent is None:
+        return None
+    both = ranked.merge(read_table(parent.artifact, SCORES_FILE), on=CODE, suffixes=("", "_before"))
+    correlation = rank_ic(both["Score"], both["Score_before"])
+    return correlation if math.isfinite(correlation) else None
+
+
+def _bundle_age_days(bundle: ResolvedBundle, as_of: dt.date) -> int | None:
+    """Days from the manifest's `created` to the as-of session; None when that names no date."""
+    try:
+        created = dt.datetime.fromisoformat(str(bundle.created))
+    except ValueError:
+        return None
+    day = created.date() if created.utcoffset() is None else tokyo_date(created)
+    return (as_of - day).days
 
 
 def _describe_selection(plan: _Plan) -> dict[str, Any]:

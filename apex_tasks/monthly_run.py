@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from apex_tasks.apply_costs import PlanReference, apply_costs
+from apex_tasks import alerts
+from apex_tasks.apply_costs import PlanMetrics, PlanReference, apply_costs
 from apex_tasks.build_panel import PanelReference, build_panel
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.gauges import Gauge, bound_gauges, due_gauges, latency_gauges, metric_gauges
 from apex_tasks.handshakes import load_handshake, shake_hands
 from apex_tasks.infer import ScoresReference, infer
 from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.metrics import Metrics
 from apex_tasks.publish import PublishReference, publish
+from apex_tasks.published import published_dates
 from apex_tasks.request import RunRequest
 from apex_tasks.store import Store
 
 Loose = Mapping[str, Any]
 """A reference as it comes back from JSON."""
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def _measured(
+    step: Callable[Concatenate[MonthlyRun, _Arguments], _Result],
+) -> Callable[Concatenate[MonthlyRun, _Arguments], _Result]:
+    """Time a step, count its refusals and errors, and send all its metrics at its end."""
+
+    @functools.wraps(step)
+    def run(self: MonthlyRun, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        with self.metrics.step(step.__name__):
+            return step(self, *args, **kwargs)
+
+    return run
 
 
 @dataclass(frozen=True)
@@ -49,6 +71,12 @@ class MonthlyRun:
     log: Callable[[str], None] = print
     progress: ReportProgress | None = None
 
+    @functools.cached_property
+    def metrics(self) -> Metrics:
+        """Where the steps send their metrics."""
+        return Metrics(self.request.settings.statsd)
+
+    @_measured
     def require_fresh_dataset(self) -> None:
         """Refuse an incomplete dataset; under Airflow a sensor waits for it instead.
 
@@ -61,12 +89,14 @@ class MonthlyRun:
         if not freshness.ready:
             raise freshness.refusal()
 
+    @_measured
     def validate_bundle(self) -> str:
         """Validate the bundle and keep it; return the handshake's key."""
         key = shake_hands(self.request, self.store)
         self.log(self._bundle(key).settings_block())
         return key
 
+    @_measured
     def build_panel(self, handshake: str) -> PanelReference:
         """Build the panel, or find it in the store."""
         panel = build_panel(self.request, self._bundle(handshake), self.store, self.progress)
@@ -76,16 +106,33 @@ class MonthlyRun:
         )
         for warning in panel.warnings:
             self.log(f"WARNING {warning}")
+        self.metrics.count("rows.listed", panel.listed)
         return panel
 
+    @_measured
     def infer(self, handshake: str, panel: PanelReference | Loose) -> ScoresReference:
-        """Score the panel, or find the scores in the store."""
+        """Score the panel, or find the scores in the store.
+
+        Raises
+        ------
+        ThresholdBroken
+            The inference latency has a critical threshold and breaks it.
+        """
         bundle = self._bundle(handshake)
         scores = infer(self.request, bundle, PanelReference.model_validate(panel), self.store)
         origin = "found in the store" if scores.cached else "computed"
         self.log(f"Scores of {scores.stocks} stocks {origin} in {scores.latency_ms:.0f} ms")
+        self.metrics.count("rows.scored", scores.stocks)
+        self._show(latency_gauges(scores.latency_ms, cached=scores.cached, moment=time.time()))
+        slow = alerts.evaluate_latency(
+            self.request.settings.thresholds, scores.latency_ms, cached=scores.cached
+        )
+        for alert in slow:
+            self.log(str(alert))
+        alerts.stop_on_critical(slow, f"rebalance {self.request.rebalance_date}, step infer")
         return scores
 
+    @_measured
     def apply_costs(
         self, handshake: str, panel: PanelReference | Loose, scores: ScoresReference | Loose
     ) -> PlanReference:
@@ -97,6 +144,7 @@ class MonthlyRun:
             ScoresReference.model_validate(scores),
             self.store,
             self.calendar,
+            self._show_plan,
         )
         self.log(
             f"Plan for {self.request.rebalance_date}: {plan.positions} positions, turnover {plan.turnover:.2%}, "
@@ -105,6 +153,7 @@ class MonthlyRun:
         )
         return plan
 
+    @_measured
     def publish(
         self,
         handshake: str,
@@ -124,7 +173,29 @@ class MonthlyRun:
         )
         state = "was published already, nothing changed" if published.already_published else "published"
         self.log(f"Portfolio {published.portfolio} {state}: {published.folder}")
+        self.metrics.count("runs.unchanged" if published.already_published else "runs.published")
+        self._show_due()
         return published
+
+    def _show_plan(self, metrics: PlanMetrics) -> None:
+        settings = self.request.settings
+        bounds = bound_gauges(
+            settings.thresholds, settings.ranking.top_k, first_build=bool(metrics["first_build"])
+        )
+        self._show([*metric_gauges(metrics), *bounds, Gauge("plan_timestamp_seconds", time.time())])
+
+    def _show(self, gauges: list[Gauge]) -> None:
+        """Set gauges; they tell of the newest month, so a dry run or an older month leaves them alone."""
+        if not self.metrics.on or self.request.dry_run:
+            return
+        if all(day <= self.request.rebalance_date for day in published_dates(self.store)):
+            self.metrics.gauges(gauges)
+
+    def _show_due(self) -> None:
+        """Tell when the month after the newest published one is due."""
+        if self.metrics.on:
+            newest = published_dates(self.store)[-1]
+            self.metrics.gauges(due_gauges(newest, self.calendar, self.request.settings.schedule.nth_session))
 
     def _bundle(self, handshake: str) -> ResolvedBundle:
         return load_handshake(self.store, handshake, self.request)

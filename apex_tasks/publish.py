@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 import apex_tasks
-from apex_tasks import audit
+from apex_tasks import alerts, audit
 from apex_tasks.apply_costs import PLAN_FILE, PLANS, PlanReference
 from apex_tasks.build_panel import PanelReference
 from apex_tasks.bundle import ResolvedBundle
@@ -30,8 +30,8 @@ from apex_tasks.request import RunRequest
 from apex_tasks.store import Store, canonical_json
 
 VERSIONED_LIBRARIES = ("numpy", "pandas", "pyarrow", "torch")
-PLACES = {"home", "bundle", "dataset", "inference"}
-"""Settings that say where a run happens, not what it computes."""
+PLACES = {"home", "bundle", "dataset", "inference", "notifications", "deadlines", "statsd"}
+"""Settings that say where a run happens and who is told of it, not what it computes."""
 WHEREABOUTS = {"source", "folder", "dataset"}
 """The same of a resolved bundle."""
 
@@ -200,7 +200,13 @@ def _describe_execution(
         "dataset": {"file": request.dataset, "sha256": panel.dataset_sha256},
         "panel_cached": panel.cached,
         "scores_cached": scores.cached,
-        "apex_inference_latency_ms": scores.latency_ms,
+        alerts.INFERENCE_LATENCY: scores.latency_ms,
+        "alerts": [
+            alert.model_dump(mode="json")
+            for alert in alerts.evaluate_latency(
+                request.settings.thresholds, scores.latency_ms, cached=scores.cached
+            )
+        ],
         "cold_start": request.cold_start,
         "republish_reason": request.republish_reason,
     }

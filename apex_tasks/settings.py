@@ -158,15 +158,61 @@ class BundleLimits(_Section):
     max_files: Annotated[int, Field(ge=1)] = Field(1000, description="Most files.")
 
 
+class NotificationSettings(_Section):
+    """Whom to tell of failures, deadlines and published months, and how."""
+
+    slack_connection: str = Field(
+        "apex_slack", description="Airflow connection (type slackwebhook) for messages; undefined: no Slack."
+    )
+    smtp_connection: str = Field(
+        "apex_smtp", description="Airflow connection (type smtp) for e-mail; undefined: no e-mail."
+    )
+    email_from: str | None = Field(
+        None, description="Sender of e-mail; unset: the connection's `from_email`."
+    )
+    email_to: str | None = Field(
+        None, description="Recipients of e-mail, separated by commas; unset: no e-mail."
+    )
+    timeout_seconds: Annotated[int, Field(ge=1, le=60)] = Field(
+        10, description="Seconds until a mail or Slack server that does not answer is given up."
+    )
+    runbook: str = Field(
+        "docs/runbook.md", description="Path or URL of the runbook; messages link to its headings."
+    )
+
+
+class DeadlineSettings(_Section):
+    """When a run that has not published is late, counted from the moment it was queued."""
+
+    warning_minutes: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="Minutes until a run without a published portfolio is late."
+    )
+    critical_minutes: Annotated[float, Field(gt=0)] = Field(
+        180.0, description="Minutes until that is critical."
+    )
+
+
+class StatsdSettings(_Section):
+    """Where a run's metrics are sent, by UDP."""
+
+    host: str | None = Field(None, description="Host of the statsd exporter; unset: no metrics are sent.")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(8125, description="UDP port of the statsd exporter.")
+    prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+        "apex", description="First part of every metric's name; the exporter's mapping expects `apex`."
+    )
+
+
 class AlertThreshold(_Section):
-    """A bound on one published metric; the alert fires when `metric comparison bound` is true."""
+    """A bound on one metric; the alert fires when `metric comparison bound` is true."""
 
     metric: str
     comparison: Literal["<", "<=", ">", ">=", "!=", "=="]
     bound: float
     per_name: float | None = None  # lowers the bound to ceil(per_name * top_k) for a smaller book
+    first_build_bound: float | None = None  # stands for the bound when nothing is held before the trades
     severity: Severity
     remedy: str
+    runbook: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]  # heading of docs/runbook.md
 
 
 class ApexSettings(BaseSettings):
@@ -190,8 +236,11 @@ class ApexSettings(BaseSettings):
     portfolio: PortfolioSettings = PortfolioSettings()
     inference: InferenceSettings = InferenceSettings()
     bundle_limits: BundleLimits = BundleLimits()
+    notifications: NotificationSettings = NotificationSettings()
+    deadlines: DeadlineSettings = DeadlineSettings()
+    statsd: StatsdSettings = StatsdSettings()
     thresholds: tuple[AlertThreshold, ...] = Field(
-        (), description="Alert thresholds: metric, comparison, bound, severity, remedy."
+        (), description="Alert thresholds: metric, comparison, bound, severity, remedy, runbook heading."
     )
 
     @classmethod

@@ -110,7 +110,7 @@ def test_a_missing_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("freshness: {min_row_ratio: 0}", "freshness.min_row_ratio"),
         ("schedule: {nth_session: first}", "schedule.nth_session"),
         (
-            "thresholds: [{metric: a, comparison: about, bound: 1, severity: WARNING, remedy: x}]",
+            "thresholds: [{metric: a, comparison: about, bound: 1, severity: WARNING, remedy: x, runbook: x}]",
             "thresholds.0.comparison",
         ),
     ],
@@ -139,8 +139,10 @@ def test_a_wrong_value_in_the_environment_is_refused_by_its_variable(monkeypatch
         load_settings()
 
 
-def test_the_packaged_thresholds_stop_the_run() -> None:
+def test_the_packaged_thresholds_and_what_they_stop() -> None:
     assert [(row.metric, row.severity) for row in load_settings().thresholds] == [
         ("apex_selected_count", Severity.CRITICAL),
         ("apex_effective_dim", Severity.CRITICAL),
+        ("apex_inference_latency_ms", Severity.WARNING),
+        ("apex_daily_cost_bps", Severity.WARNING),
     ]
