@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from apex_tasks.alerts import Alert
 from apex_tasks.apply_costs import PLAN_FILE, PLANS, PlanReference
 from apex_tasks.publish import PublishReference
 from apex_tasks.published import PORTFOLIO_FILE
@@ -105,3 +106,9 @@ def summarise_month(
         warnings=tuple(document["warnings"]),
         top=tuple(TopName.model_validate(name) for name in best.where(best.notna(), None).to_dict("records")),
     )
+
+
+def alerts_of(plan: PlanReference, store: Store) -> tuple[Alert, ...]:
+    """The broken thresholds of a plan."""
+    document = store.get(PLANS, plan.key).read_json(PLAN_FILE)
+    return tuple(Alert.model_validate(alert) for alert in document["alerts"])

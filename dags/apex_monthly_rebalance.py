@@ -3,10 +3,11 @@
 from datetime import timedelta
 
 import pendulum
-from airflow.sdk import DAG, Asset, Param, get_current_context, task
+from airflow.sdk import DAG, Asset, DeadlineAlert, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 from dataset_fresh_sensor import DatasetFreshSensor
-from monthly_run_tasks import require_month_before, run_of, step
+from monthly_run_tasks import DATASET_FRESH, require_month_before, run_of, step
+from notifications import deadline_alerts, tell_published, tell_retry, tell_run_failure, tell_task_failure
 from tse_timetable import TseRebalanceTimetable
 
 from apex_tasks.settings import FeaturesMode, Normalization, Policy, load_settings
@@ -66,73 +67,87 @@ PARAMS = {
     ),
 }
 
-with DAG(
-    dag_id="apex_monthly_rebalance",
-    description="Rank the Tokyo market and publish the month's portfolio",
-    doc_md=f"{__doc__}\n{TRIAGE}",
-    # when
-    schedule=TseRebalanceTimetable(SETTINGS.schedule.nth_session, SETTINGS.schedule.grace_days),
-    start_date=pendulum.datetime(2000, 1, 1, tz="Asia/Tokyo"),
-    catchup=False,
-    max_active_runs=3,
-    dagrun_timeout=timedelta(hours=24),
-    # what
-    params=PARAMS,
-    default_args={"owner": "apex"},
-    tags=["apex", "production"],
-):
 
-    @task(**IO_RETRIES)
-    @step
-    def validate_bundle():
-        """Agree checkpoint, config, dataset schema and MANIFEST.lock."""
-        return run_of(get_current_context()).validate_bundle()
+def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
+    """Wire the steps; `dag.test()` cannot run a DAG that has deadlines, so tests pass none."""
+    with DAG(
+        dag_id="apex_monthly_rebalance",
+        description="Rank the Tokyo market and publish the month's portfolio",
+        doc_md=f"{__doc__}\n{TRIAGE}",
+        # when
+        schedule=TseRebalanceTimetable(SETTINGS.schedule.nth_session, SETTINGS.schedule.grace_days),
+        start_date=pendulum.datetime(2000, 1, 1, tz="Asia/Tokyo"),
+        catchup=False,
+        max_active_runs=3,
+        dagrun_timeout=timedelta(hours=24),
+        # what
+        params=PARAMS,
+        default_args={
+            "owner": "apex",
+            "on_failure_callback": tell_task_failure,
+            "on_retry_callback": tell_retry,
+        },
+        tags=["apex", "production"],
+        # who is told
+        on_failure_callback=tell_run_failure,
+        deadline=deadlines,
+    ) as dag:
 
-    @task(**IO_RETRIES)
-    @step
-    def build_panel(handshake):
-        """Decode and normalise the windows of the as-of session."""
-        return run_of(get_current_context()).build_panel(handshake)
+        @task(**IO_RETRIES)
+        @step
+        def validate_bundle():
+            """Agree checkpoint, config, dataset schema and MANIFEST.lock."""
+            return run_of(get_current_context()).validate_bundle()
 
-    @task(**IO_RETRIES)
-    @step
-    def infer(handshake, panel):
-        """Score every eligible stock."""
-        return run_of(get_current_context()).infer(handshake, panel)
+        @task(**IO_RETRIES)
+        @step
+        def build_panel(handshake):
+            """Decode and normalise the windows of the as-of session."""
+            return run_of(get_current_context()).build_panel(handshake)
 
-    @task(**IO_RETRIES)
-    def month_before():
-        """Fail with a message when the run before has failed; apply_costs would wait for it in silence."""
-        require_month_before(get_current_context())
+        @task(**IO_RETRIES)
+        @step
+        def infer(handshake, panel):
+            """Score every eligible stock."""
+            return run_of(get_current_context()).infer(handshake, panel)
 
-    # The book of the month before must be published first: wait for its apply_costs and publish.
-    @task(**IO_RETRIES, wait_for_downstream=True)
-    @step
-    def apply_costs(handshake, panel, scores):
-        """Plan target weights, orders and their costs."""
-        return run_of(get_current_context()).apply_costs(handshake, panel, scores)
+        @task(**IO_RETRIES)
+        def month_before():
+            """Fail with a message when the run before has failed; apply_costs would wait for it in silence."""
+            require_month_before(get_current_context())
 
-    @task(**IO_RETRIES, outlets=[PORTFOLIO], max_active_tis_per_dag=1)
-    @step
-    def publish(handshake, panel, scores, plan):
-        """Publish the portfolio, unless the run is dry."""
-        run = run_of(get_current_context())
-        if run.request.dry_run:
-            raise AirflowSkipException("Dry run: nothing is published.")
-        return run.publish(handshake, panel, scores, plan)
+        # The book of the month before must be published first: wait for its apply_costs and publish.
+        @task(**IO_RETRIES, wait_for_downstream=True)
+        @step
+        def apply_costs(handshake, panel, scores):
+            """Plan target weights, orders and their costs."""
+            return run_of(get_current_context()).apply_costs(handshake, panel, scores)
 
-    dataset_fresh = DatasetFreshSensor(
-        task_id="dataset_fresh",
-        doc_md="Wait until the as-of session is complete in the dataset.",
-        mode="reschedule",
-        poke_interval=SETTINGS.freshness.poke_interval_seconds,
-        timeout=SETTINGS.freshness.timeout_minutes * 60,
-        **IO_RETRIES,
-    )
-    handshake = validate_bundle()
-    panel = build_panel(handshake)
-    scores = infer(handshake, panel)
-    plan = apply_costs(handshake, panel, scores)
-    dataset_fresh >> panel
-    month_before() >> plan
-    publish(handshake, panel, scores, plan)
+        @task(**IO_RETRIES, outlets=[PORTFOLIO], max_active_tis_per_dag=1, on_success_callback=tell_published)
+        @step
+        def publish(handshake, panel, scores, plan):
+            """Publish the portfolio, unless the run is dry."""
+            run = run_of(get_current_context())
+            if run.request.dry_run:
+                raise AirflowSkipException("Dry run: nothing is published.")
+            return run.publish(handshake, panel, scores, plan)
+
+        dataset_fresh = DatasetFreshSensor(
+            task_id=DATASET_FRESH,
+            doc_md="Wait until the as-of session is complete in the dataset.",
+            mode="reschedule",
+            poke_interval=SETTINGS.freshness.poke_interval_seconds,
+            timeout=SETTINGS.freshness.timeout_minutes * 60,
+            **IO_RETRIES,
+        )
+        handshake = validate_bundle()
+        panel = build_panel(handshake)
+        scores = infer(handshake, panel)
+        plan = apply_costs(handshake, panel, scores)
+        dataset_fresh >> panel
+        month_before() >> plan
+        publish(handshake, panel, scores, plan)
+    return dag
+
+
+dag = monthly_rebalance(deadline_alerts(SETTINGS.deadlines))

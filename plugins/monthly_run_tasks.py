@@ -11,7 +11,13 @@ from airflow.sdk.exceptions import AirflowFailException
 
 if TYPE_CHECKING:
     from apex_tasks.monthly_run import MonthlyRun
+    from apex_tasks.refusal import Refusal
     from apex_tasks.request import RunRequest
+
+DATASET_FRESH = "dataset_fresh"
+"""Task that waits for the dataset."""
+WAITING = "waiting"
+"""XCom in which it leaves what is missing, and since when."""
 
 
 def request_of(context: Any) -> RunRequest:
@@ -52,14 +58,20 @@ def require_month_before(context: Any) -> None:
     AirflowFailException
         Names the run and what to do.
     """
+    from apex_tasks.refusal import Refusal
+
     run = context["dag_run"]
     before = None if run.run_type == "backfill" else context["ti"].get_previous_dagrun()
     if before is not None and before.state == "failed":
-        raise AirflowFailException(
-            f"the run before this one failed, and apply_costs starts from its book: expected=success, "
-            f"received=failed, where={before.run_id}. What to do: Clear its failed tasks; or mark that run as "
-            "success to go on without it (then cold_start decides). Then clear this task."
-        )
+        with refusal_fails():
+            raise Refusal(
+                "the run before this one failed, and apply_costs starts from its book",
+                expected="success",
+                received="failed",
+                where=before.run_id,
+                remedy="Clear its failed tasks; or mark that run as success to go on without it (then cold_start "
+                "decides). Then clear this task.",
+            )
 
 
 @contextmanager
@@ -71,6 +83,14 @@ def refusal_fails() -> Iterator[None]:
         yield
     except Refusal as refusal:
         raise AirflowFailException(str(refusal)) from None
+
+
+def refusal_behind(error: BaseException | None) -> Refusal | None:
+    """The refusal that `refusal_fails` turned into this failure, or None for any other error."""
+    from apex_tasks.refusal import Refusal
+
+    cause = None if error is None else error.__context__
+    return cause if isinstance(cause, Refusal) else None
 
 
 def step(function: Callable[..., Any]) -> Callable[..., Any]:

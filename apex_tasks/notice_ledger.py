@@ -1,0 +1,76 @@
+"""Which messages of a run have gone out: one small file per cause and channel, so that nobody is told twice."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from upath import UPath
+
+from apex_tasks.store import Store
+
+NOTICES = "notices"
+FAILURE_PREFIX = "failure-"
+
+
+@dataclass(frozen=True)
+class NoticeLedger:
+    """What was told of one run, in the store, where every component of Airflow sees it.
+
+    A message is claimed before it is sent, because worker and DAG processor may tell of the same failure at the same
+    moment, and released when it could not be sent, so that whoever comes next tries again.
+
+    Attributes
+    ----------
+    store
+        Where the marks lie: `notices/<dag> <run>/<attempt>/<cause>.<channel>`.
+    dag_id, run_id
+        The run.
+    attempt
+        How often tasks of the run have been cleared: what fails again after that is told again.
+    """
+
+    store: Store
+    dag_id: str
+    run_id: str
+    attempt: int
+
+    def claim(self, cause: str, channel: str) -> bool:
+        """Take the right to tell this cause by this channel; False when it was taken before."""
+        mark = self._mark(cause, channel)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with mark.open("xb") as file:
+                file.write(dt.datetime.now(dt.UTC).isoformat().encode())
+        except FileExistsError:
+            return False
+        return True
+
+    def release(self, cause: str, channel: str) -> None:
+        """Give the right back: nothing was sent."""
+        self._mark(cause, channel).unlink(missing_ok=True)
+
+    def failure_told_since(self, moment: dt.datetime, channel: str) -> bool:
+        """Whether this channel has told of a failure of this run, in any attempt, since a moment."""
+        marks = self._run.glob(f"*/{FAILURE_PREFIX}*.{channel}") if self._run.is_dir() else ()
+        return any(_told_at(mark) >= moment for mark in marks)
+
+    @property
+    def _run(self) -> UPath:
+        # Run ids of manual runs are free text: quoted, they cannot leave the folder.
+        return self.store.root / NOTICES / quote(f"{self.dag_id} {self.run_id}", safe="")
+
+    def _mark(self, cause: str, channel: str) -> UPath:
+        return self._run / str(self.attempt) / f"{quote(cause, safe='')}.{channel}"
+
+
+def failure_of(task_id: str) -> str:
+    """Name of the cause "this task failed"."""
+    return FAILURE_PREFIX + task_id
+
+
+def _told_at(mark: UPath) -> dt.datetime:
+    """When a mark was made; one whose time is still being written was made now."""
+    text = mark.read_bytes().decode()
+    return dt.datetime.fromisoformat(text) if text else dt.datetime.now(dt.UTC)

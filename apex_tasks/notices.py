@@ -1,0 +1,300 @@
+"""What operators are told by Slack and e-mail: what broke, expected and received, what to do first, where to look."""
+
+from __future__ import annotations
+
+import datetime as dt
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from apex_tasks.alerts import Alert
+from apex_tasks.market.calendar import TOKYO
+from apex_tasks.refusal import Refusal, ThresholdBroken
+from apex_tasks.settings import Severity
+
+if TYPE_CHECKING:
+    from apex_tasks.month_summary import MonthSummary
+
+REPORT_FILE = "report.html"
+SUBJECT_CHARACTERS = 180
+FACT_CHARACTERS = 1500
+RERUN_IS_SAFE = (
+    "The fund has no portfolio for the month until publish succeeds. Clearing failed tasks is always safe."
+)
+
+
+class RunbookEntry(StrEnum):
+    """Headings of the runbook that messages link to."""
+
+    REFUSED = "a-task-refused-its-input"
+    BUG = "a-task-failed-with-an-unexpected-error"
+    KILLED = "a-task-was-killed"
+    RUN = "a-run-failed-without-a-failed-task"
+    DATASET_LATE = "the-dataset-is-late"
+    THRESHOLD = "a-critical-threshold-is-broken"
+    DEADLINE = "a-run-is-late"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run that a message is about.
+
+    Attributes
+    ----------
+    dag_id, run_id
+        Its name.
+    url
+        Its page in Airflow.
+    runbook
+        Path or URL of the runbook.
+    """
+
+    dag_id: str
+    run_id: str
+    url: str
+    runbook: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One message, for every channel.
+
+    Attributes
+    ----------
+    severity
+        None for good news.
+    headline
+        The whole story in one line.
+    facts
+        Label and value, in reading order.
+    first
+        What to do first; empty when there is nothing to do.
+    links
+        Label and address; an address that is no URL is shown as it is.
+    """
+
+    severity: Severity | None
+    headline: str
+    facts: tuple[tuple[str, str], ...]
+    first: str
+    links: tuple[tuple[str, str], ...]
+
+    @property
+    def subject(self) -> str:
+        """One line for the e-mail's header."""
+        label = "[APEX]" if self.severity is None else f"[APEX {self.severity}]"
+        return _shortened(" ".join(f"{label} {self.headline}".split()), SUBJECT_CHARACTERS)
+
+    @property
+    def slack(self) -> str:
+        """Text with Slack's own marks."""
+        lines = [f"*{_slack(self.subject)}*"]
+        lines += [f"• *{_slack(label)}:* {_slack(value)}" for label, value in self.facts]
+        if self.first:
+            lines.append(f"*First:* {_slack(self.first)}")
+        lines += [
+            f"<{_slack(address)}|{_slack(label)}>" if _is_url(address) else f"{label}: {_slack(address)}"
+            for label, address in self.links
+        ]
+        return "\n".join(lines)
+
+    @property
+    def html(self) -> str:
+        """Body of the e-mail."""
+        rows = "".join(
+            f'<tr><td valign="top"><b>{html.escape(label)}</b></td><td>{_html(value)}</td></tr>'
+            for label, value in self.facts
+        )
+        links = " &middot; ".join(
+            f'<a href="{html.escape(address)}">{html.escape(label)}</a>'
+            if _is_url(address)
+            else f"{html.escape(label)}: {html.escape(address)}"
+            for label, address in self.links
+        )
+        first = f"<p><b>First:</b> {_html(self.first)}</p>" if self.first else ""
+        return f"<h3>{html.escape(self.subject)}</h3><table>{rows}</table>{first}<p>{links}</p>"
+
+
+def task_failed(run: Run, task_id: str, error: BaseException | None, log_url: str) -> Notice:
+    """Tell of a failed task.
+
+    Parameters
+    ----------
+    error
+        What it failed with: a refusal tells its own story; None when nobody knows.
+    log_url
+        Address of the task's log.
+    """
+    return Notice(
+        Severity.CRITICAL,
+        f"{run.dag_id} failed at {task_id}: {_story(error)}",
+        (*_details(error), ("Run", run.run_id), ("Who is hit", RERUN_IS_SAFE)),
+        _remedy(error),
+        (("Log", log_url), ("Run", run.url), ("Runbook", _runbook(run, _entry(error, task_id)))),
+    )
+
+
+def run_failed(run: Run, reason: str) -> Notice:
+    """Tell of a failed run without a failed task.
+
+    Parameters
+    ----------
+    reason
+        Why Airflow gave the run up, in its own words.
+    """
+    return Notice(
+        Severity.CRITICAL,
+        f"{run.dag_id} failed without a failed task: {reason}",
+        (("Airflow's reason", reason), ("Run", run.run_id), ("Who is hit", RERUN_IS_SAFE)),
+        "Open the run's page and look for tasks that never started or never ended.",
+        (("Run", run.url), ("Runbook", _runbook(run, RunbookEntry.RUN))),
+    )
+
+
+def deadline_passed(
+    run: Run,
+    severity: Severity,
+    minutes: float,
+    due: dt.datetime,
+    tasks: Mapping[str, str | None],
+    *,
+    failed: bool,
+    awaited: Refusal | None,
+) -> Notice:
+    """Tell of a run that has not published in time.
+
+    Parameters
+    ----------
+    minutes, due
+        Length of the deadline, and when it passed.
+    tasks
+        State of every task, None for one that has not started.
+    failed
+        Whether the run has failed; else it still runs.
+    awaited
+        What the dataset's sensor waits for, and since when; None when it does not wait.
+    """
+    if failed:
+        story, first = " because it failed", "Open the failed task's log: its last line says what to do."
+    elif awaited is not None:
+        story, first = f": {awaited.what}", awaited.remedy
+    else:
+        story = ""
+        first = "Open the log of the task that is running; look whether scheduler and workers are alive."
+    started = [f"{name} {state}" for name, state in tasks.items() if state is not None]
+    idle = [name for name, state in tasks.items() if state is None]
+    waits = awaited is not None and not failed
+    return Notice(
+        severity,
+        f"{run.dag_id} is late{story}",
+        (
+            (
+                "Due",
+                f"{due.astimezone(TOKYO):%Y-%m-%d %H:%M} JST, {minutes:g} minutes after the run was queued",
+            ),
+            *(_details(awaited) if waits else ()),
+            ("Tasks", ", ".join(started) or "none started"),
+            ("Not started", ", ".join(idle) or "none"),
+            ("Run", run.run_id),
+            ("Who is hit", RERUN_IS_SAFE),
+        ),
+        first,
+        (
+            ("Run", run.url),
+            ("Runbook", _runbook(run, RunbookEntry.DATASET_LATE if waits else RunbookEntry.DEADLINE)),
+        ),
+    )
+
+
+def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert]) -> Notice:
+    """Tell of a month that ended well, and of the alerts that did not stop it."""
+    book = f"{summary.positions} positions, turnover {summary.turnover:.2%}, cost {summary.cost_bps:.2f} bps"
+    best = ", ".join(f"{name.code} {name.weight:.2%}" for name in summary.top)
+    return Notice(
+        Severity.WARNING if alerts else None,
+        f"{summary.portfolio} {summary.verdict}: {'; '.join(map(str, alerts)) or book}",
+        (
+            ("Trades on", f"{summary.rebalance_date}, decided at the close of {summary.as_of}"),
+            ("Starts from", summary.parent or "cash"),
+            ("Book", book),
+            ("Largest scores", best),
+            ("Cost", f"{summary.cost_jpy:,.0f} of {summary.portfolio_value_jpy:,.0f} JPY"),
+            *((alert.metric, f"{alert}. {alert.remedy}") for alert in alerts),
+            *(("Data warning", warning) for warning in summary.warnings),
+            ("Folder", f"{summary.folder}"),
+            ("Report", f"{summary.folder}/{REPORT_FILE}"),
+            ("Run", run.run_id),
+        ),
+        "Look at the alerts before the orders are sent." if alerts else "",
+        (
+            ("Run", run.url),
+            *(
+                (f"Runbook {alert.metric}", _runbook(run, alert.runbook.partition("#")[2]))
+                for alert in alerts
+            ),
+        ),
+    )
+
+
+def _story(error: BaseException | None) -> str:
+    match error:
+        case None:
+            return "its process was killed, or could not send its own message"
+        case ThresholdBroken():
+            return f"{error.received}, {error.what}"
+        case Refusal():
+            return error.what
+        case _:
+            return f"{type(error).__name__}: {error}"
+
+
+def _details(error: BaseException | None) -> tuple[tuple[str, str], ...]:
+    if isinstance(error, Refusal):
+        return ("Expected", error.expected), ("Received", error.received), ("Where", error.where)
+    return () if error is None else (("Error", _story(error)),)
+
+
+def _remedy(error: BaseException | None) -> str:
+    match error:
+        case None:
+            return (
+                "Read the end of the task's log. Where it breaks off, the process was killed, mostly for lack of "
+                "memory: look at the worker, then clear the task."
+            )
+        case Refusal():
+            return error.remedy
+        case _:
+            return "Open the log: the traceback stands at its end. Clear the task once its cause is gone."
+
+
+def _entry(error: BaseException | None, task_id: str) -> RunbookEntry:
+    if isinstance(error, ThresholdBroken):
+        return RunbookEntry.THRESHOLD
+    if isinstance(error, Refusal):
+        return RunbookEntry.DATASET_LATE if task_id == "dataset_fresh" else RunbookEntry.REFUSED
+    return RunbookEntry.KILLED if error is None else RunbookEntry.BUG
+
+
+def _runbook(run: Run, heading: str) -> str:
+    return f"{run.runbook}#{heading}"
+
+
+def _is_url(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
+
+
+def _slack(text: str) -> str:
+    text = _shortened(text, FACT_CHARACTERS)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _html(text: str) -> str:
+    return html.escape(_shortened(text, FACT_CHARACTERS)).replace("\n", "<br>")
+
+
+def _shortened(text: str, characters: int) -> str:
+    """Cut an overlong text, and say so."""
+    rest = len(text) - characters
+    return text if rest <= 0 else f"{text[:characters]}… ({rest} more characters in the log)"

@@ -1,0 +1,185 @@
+"""Who is told what, and when: the callbacks of the monthly DAG.
+
+| callback | runs in | tells |
+|---|---|---|
+| `tell_task_failure` | worker | why the task failed, at once |
+| `tell_retry` | worker | nobody: one line in the log |
+| `tell_published` | worker | the month's portfolio and the alerts that did not stop it |
+| `tell_run_failure` | DAG processor | only what no task could tell, such as a killed process |
+| `tell_deadline` | triggerer | that the run is late, unless its failure was told |
+
+Each cause is told once by each channel; `apex_tasks.notice_ledger` keeps count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+from airflow.sdk.configuration import conf
+from monthly_run_tasks import DATASET_FRESH, WAITING, refusal_behind, request_of
+from notice_channels import CHANNELS, deliver
+
+from apex_tasks.settings import DeadlineSettings, Severity, load_settings
+
+if TYPE_CHECKING:
+    from apex_tasks.notice_ledger import NoticeLedger
+    from apex_tasks.notices import Run
+    from apex_tasks.refusal import Refusal
+
+log = logging.getLogger(__name__)
+
+PUBLISHED = "published"
+
+
+def deadline_alerts(deadlines: DeadlineSettings) -> list[DeadlineAlert]:
+    """The deadlines of a run, counted from the moment it was queued."""
+    return [
+        DeadlineAlert(
+            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            interval=timedelta(minutes=minutes),
+            callback=AsyncCallback(tell_deadline, kwargs={"severity": str(severity), "minutes": minutes}),
+            name=f"not published after {minutes:g} minutes ({severity})",
+        )
+        for severity, minutes in (
+            (Severity.WARNING, deadlines.warning_minutes),
+            (Severity.CRITICAL, deadlines.critical_minutes),
+        )
+    ]
+
+
+def tell_task_failure(context: Any) -> None:
+    """Tell why a task failed; called once its last attempt has."""
+    from apex_tasks.notice_ledger import failure_of
+    from apex_tasks.notices import task_failed
+
+    ti, error = context["ti"], context.get("exception")
+    notice = task_failed(_run(ti.dag_id, ti.run_id), ti.task_id, refusal_behind(error) or error, ti.log_url)
+    deliver(notice, _ledger(context), failure_of(ti.task_id))
+
+
+def tell_retry(context: Any) -> None:
+    """Leave a line in the log: the next attempt may succeed."""
+    ti = context["ti"]
+    error = context.get("exception")
+    log.warning("Attempt %d of %s failed and is repeated: %s", ti.try_number, ti.task_id, error)
+
+
+def tell_published(context: Any) -> None:
+    """Tell of the published month; a callback of the publish task."""
+    from apex_tasks.alerts import evaluate_latency
+    from apex_tasks.apply_costs import PlanReference
+    from apex_tasks.infer import ScoresReference
+    from apex_tasks.month_summary import alerts_of, summarise_month
+    from apex_tasks.notices import published
+    from apex_tasks.publish import PublishReference
+    from apex_tasks.store import Store
+
+    ti, request = context["ti"], request_of(context)
+    store = Store(request.settings.home)
+    plan = PlanReference.model_validate(ti.xcom_pull(task_ids="apply_costs"))
+    scores = ScoresReference.model_validate(ti.xcom_pull(task_ids="infer"))
+    publication = PublishReference.model_validate(ti.xcom_pull(task_ids=ti.task_id))
+    alerts = [
+        *alerts_of(plan, store),
+        *evaluate_latency(request.settings.thresholds, scores.latency_ms, cached=scores.cached),
+    ]
+    summary = summarise_month(request, plan, publication, store)
+    notice = published(_run(ti.dag_id, ti.run_id), summary, alerts)
+    deliver(notice, _ledger(context), PUBLISHED)
+
+
+def tell_run_failure(context: Any) -> None:
+    """Tell of a failed run what its tasks could not: a killed process runs no callback of its own."""
+    from apex_tasks.notice_ledger import failure_of
+    from apex_tasks.notices import run_failed, task_failed
+
+    ledger, run = _ledger(context), _run(context["dag"].dag_id, context["run_id"])
+    failed = [task for task, state in _task_states(run.dag_id, run.run_id).items() if state == "failed"]
+    for task_id in failed:
+        notice = task_failed(run, task_id, None, f"{run.url}/tasks/{task_id}")
+        deliver(notice, ledger, failure_of(task_id))
+    if not failed:
+        deliver(run_failed(run, context["reason"]), ledger, failure_of(run.run_id))
+
+
+async def tell_deadline(severity: str, minutes: float, context: Any) -> None:
+    """Tell that a run has not published in time, by its state at this moment."""
+    await asyncio.to_thread(_tell_deadline, Severity(severity), minutes, context)
+
+
+def _tell_deadline(severity: Severity, minutes: float, context: Any) -> None:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    from apex_tasks.notices import deadline_passed
+
+    run, deadline = context["dag_run"], context["deadline"]
+    dag_id, run_id = run["dag_id"], run["dag_run_id"]
+    state = RuntimeTaskInstance.get_dagrun_state(dag_id, run_id)
+    if state == "success":
+        log.info("%s %s passed its deadline of %g minutes and has published since", dag_id, run_id, minutes)
+        return
+    ledger, channels, tasks = _ledger_of(dag_id, run_id, attempt=0), CHANNELS, _task_states(dag_id, run_id)
+    if state == "failed":
+        began = dt.datetime.fromisoformat(run["start_date"] or run["queued_at"])
+        channels = tuple(channel for channel in CHANNELS if not _failure_told(ledger, began, channel))
+    notice = deadline_passed(
+        _run(dag_id, run_id),
+        severity,
+        minutes,
+        deadline["deadline_time"],
+        tasks,
+        failed=state == "failed",
+        awaited=None if tasks.get(DATASET_FRESH) in ("success", "failed") else _awaited(dag_id, run_id),
+    )
+    deliver(notice, ledger, f"deadline-{deadline['id']}", channels)
+
+
+def _run(dag_id: str, run_id: str) -> Run:
+    from apex_tasks.notices import Run
+
+    airflow = conf.get("api", "base_url", fallback="http://localhost:8080/").rstrip("/")
+    url = f"{airflow}/dags/{dag_id}/runs/{quote(run_id)}"
+    return Run(dag_id, run_id, url, load_settings().notifications.runbook)
+
+
+def _ledger(context: Any) -> NoticeLedger:
+    # Airflow leaves the run out of a DAG callback's context when it knows no task to blame.
+    attempt = context["dag_run"].clear_number if "dag_run" in context else 0
+    return _ledger_of(context["dag"].dag_id, context["run_id"], attempt)
+
+
+def _ledger_of(dag_id: str, run_id: str, attempt: int) -> NoticeLedger:
+    from apex_tasks.notice_ledger import NoticeLedger
+    from apex_tasks.store import Store
+
+    return NoticeLedger(Store(load_settings().home), dag_id, run_id, attempt)
+
+
+def _failure_told(ledger: NoticeLedger, since: dt.datetime, channel: str) -> bool:
+    try:
+        return ledger.failure_told_since(since, channel)
+    except OSError as error:
+        log.warning("The store does not say what was told: %s", error)
+        return False
+
+
+def _task_states(dag_id: str, run_id: str) -> dict[str, str | None]:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    return dict(RuntimeTaskInstance.get_task_states(dag_id, run_ids=[run_id]).get(run_id, {}))
+
+
+def _awaited(dag_id: str, run_id: str) -> Refusal | None:
+    """What the sensor found missing when it looked last; nothing while it is looking anew."""
+    from airflow.sdk.execution_time.xcom import XCom
+
+    from apex_tasks.refusal import Refusal
+
+    left = XCom.get_one(key=WAITING, dag_id=dag_id, task_id=DATASET_FRESH, run_id=run_id)
+    return None if left is None else Refusal(**left)

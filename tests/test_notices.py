@@ -1,0 +1,230 @@
+"""The texts of messages: complete, in one line where it counts, and harmless whatever an error says."""
+
+from __future__ import annotations
+
+import datetime as dt
+import html
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apex_tasks.alerts import Alert
+from apex_tasks.month_summary import MonthSummary, TopName, Verdict
+from apex_tasks.notices import (
+    SUBJECT_CHARACTERS,
+    Notice,
+    Run,
+    RunbookEntry,
+    deadline_passed,
+    published,
+    run_failed,
+    task_failed,
+)
+from apex_tasks.refusal import Refusal, ThresholdBroken
+from apex_tasks.settings import Severity
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = Run("apex_monthly", "scheduled__2025-11-04", "http://airflow/dags/d/runs/r", "docs/runbook.md")
+DUE = dt.datetime(2025, 11, 4, 1, 0, tzinfo=dt.UTC)
+REFUSAL = Refusal(
+    "checkpoint hash differs",
+    expected="639c",
+    received="ab12",
+    where="m.pt",
+    remedy="Fetch the bundle again.",
+)
+LATE = Refusal(
+    "dataset has no rows for the as-of session 2025-10-31, awaited since 2025-11-04 09:00 JST",
+    expected="rows of 2025-10-31",
+    received="last date 2025-10-30",
+    where="dataset.parquet",
+    remedy="Check the data delivery.",
+)
+SUMMARY = MonthSummary(
+    rebalance_date=dt.date(2025, 11, 4),
+    as_of=dt.date(2025, 10, 31),
+    verdict=Verdict.PUBLISHED,
+    portfolio="2025-11-04/v1",
+    folder="/srv/apex/portfolio/2025-11-04/v1",
+    parent="2025-10-01/v1",
+    positions=49,
+    turnover=0.35,
+    cost_jpy=12_345.6,
+    cost_bps=12.3456,
+    portfolio_value_jpy=10_000_000.0,
+    alerts=(),
+    warnings=("three prices are old",),
+    top=(TopName(code="69370", sector="3650", rank=1, score=0.1, weight=0.0204),),
+)
+COSTLY = Alert(
+    metric="apex_daily_cost_bps",
+    value=25.0,
+    comparison=">",
+    bound=20.0,
+    severity=Severity.WARNING,
+    remedy="Look in orders.csv.",
+    runbook="docs/runbook.md#high-costs",
+)
+
+
+class _Text(HTMLParser):
+    """The visible text of an e-mail and the addresses it links to."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.text, self.addresses, self.tags = "", [], set()
+        self.feed(source)
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data} "
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value for name, value in attrs if name == "href"]
+
+
+def both(notice: Notice) -> tuple[str, str]:
+    """What a reader of each channel sees."""
+    return _Text(notice.html).text, html.unescape(notice.slack)
+
+
+def test_a_refusal_tells_expected_received_where_and_what_to_do() -> None:
+    notice = task_failed(RUN, "validate_bundle", REFUSAL, "http://airflow/log")
+    assert notice.subject == "[APEX CRITICAL] apex_monthly failed at validate_bundle: checkpoint hash differs"
+    for text in both(notice):
+        for word in ("639c", "ab12", "m.pt", "Fetch the bundle again.", RUN.run_id, "always safe"):
+            assert word in text
+    assert _Text(notice.html).addresses == ["http://airflow/log", RUN.url]
+    assert "<http://airflow/log|Log>" in notice.slack
+    assert "Runbook: docs/runbook.md#a-task-refused-its-input" in notice.slack
+
+
+@pytest.mark.parametrize(
+    ("error", "task_id", "headline", "entry"),
+    [
+        (None, "infer", "failed at infer: its process was killed, or could not", RunbookEntry.KILLED),
+        (MemoryError("no room"), "infer", "failed at infer: MemoryError: no room", RunbookEntry.BUG),
+        (LATE, "dataset_fresh", "failed at dataset_fresh: dataset has no rows", RunbookEntry.DATASET_LATE),
+        (
+            ThresholdBroken("stopped", expected="not m < 5", received="m = 4", where="w", remedy="Look."),
+            "apply_costs",
+            "failed at apply_costs: m = 4, stopped",
+            RunbookEntry.THRESHOLD,
+        ),
+    ],
+)
+def test_each_kind_of_failure_has_its_words_and_its_heading(
+    error: BaseException | None, task_id: str, headline: str, entry: RunbookEntry
+) -> None:
+    notice = task_failed(RUN, task_id, error, "http://airflow/log")
+    assert headline in notice.subject
+    assert notice.first
+    assert dict(notice.links)["Runbook"] == f"docs/runbook.md#{entry}"
+
+
+def test_a_run_without_a_failed_task_gives_airflows_reason() -> None:
+    notice = run_failed(RUN, "timed_out")
+    assert notice.subject == "[APEX CRITICAL] apex_monthly failed without a failed task: timed_out"
+
+
+def test_a_late_run_shows_what_is_missing_and_every_tasks_state() -> None:
+    tasks = {"validate_bundle": "success", "dataset_fresh": "up_for_reschedule", "infer": None}
+    notice = deadline_passed(RUN, Severity.WARNING, 60.0, DUE, tasks, failed=False, awaited=LATE)
+    assert notice.subject == f"[APEX WARNING] apex_monthly is late: {LATE.what}"
+    for text in both(notice):
+        for word in (
+            "2025-11-04 10:00 JST, 60 minutes after",
+            "last date 2025-10-30",
+            "validate_bundle success, dataset_fresh up_for_reschedule",
+            "infer",
+            "Check the data delivery.",
+        ):
+            assert word in text
+    assert dict(notice.links)["Runbook"].endswith("#the-dataset-is-late")
+
+
+def test_a_run_that_is_late_because_it_failed_says_so() -> None:
+    tasks = {"dataset_fresh": "success", "infer": "failed"}
+    notice = deadline_passed(RUN, Severity.CRITICAL, 180.0, DUE, tasks, failed=True, awaited=LATE)
+    assert notice.subject == "[APEX CRITICAL] apex_monthly is late because it failed"
+    assert "infer failed" in notice.slack
+    assert "awaited" not in notice.slack
+    assert "failed task's log" in notice.first
+
+
+def test_a_run_that_is_late_and_works_shows_where() -> None:
+    notice = deadline_passed(RUN, Severity.CRITICAL, 0.5, DUE, {"infer": None}, failed=False, awaited=None)
+    assert notice.subject == "[APEX CRITICAL] apex_monthly is late"
+    assert "none started" in notice.slack
+    assert "0.5 minutes" in notice.slack
+
+
+def test_a_published_month_is_summed_up() -> None:
+    notice = published(RUN, SUMMARY, ())
+    assert notice.subject == ("[APEX] 2025-11-04/v1 published: 49 positions, turnover 35.00%, cost 12.35 bps")
+    assert notice.first == ""
+    for text in both(notice):
+        for word in (
+            "2025-11-04, decided at the close of 2025-10-31",
+            "2025-10-01/v1",
+            "12,346 of 10,000,000 JPY",
+            "69370 2.04%",
+            "three prices are old",
+            "/srv/apex/portfolio/2025-11-04/v1/report.html",
+        ):
+            assert word in text
+
+
+def test_a_first_month_starts_from_cash_and_an_unchanged_one_says_so() -> None:
+    summary = SUMMARY.model_copy(update={"parent": None, "verdict": Verdict.UNCHANGED})
+    notice = published(RUN, summary, ())
+    assert "was published already, nothing changed" in notice.subject
+    assert ("Starts from", "cash") in notice.facts
+
+
+def test_alerts_that_did_not_stop_a_month_stand_in_its_message() -> None:
+    notice = published(RUN, SUMMARY, (COSTLY,))
+    assert notice.subject == (
+        "[APEX WARNING] 2025-11-04/v1 published: WARNING: apex_daily_cost_bps = 25, alert when > 20"
+    )
+    for text in both(notice):
+        assert "Look in orders.csv." in text
+    assert ("Runbook apex_daily_cost_bps", "docs/runbook.md#high-costs") in notice.links
+
+
+def test_the_runbook_may_lie_anywhere() -> None:
+    run = Run(RUN.dag_id, RUN.run_id, RUN.url, "https://wiki/apex")
+    notice = published(run, SUMMARY, (COSTLY,))
+    assert "https://wiki/apex#high-costs" in _Text(notice.html).addresses
+    assert "<https://wiki/apex#high-costs|Runbook apex_daily_cost_bps>" in notice.slack
+
+
+@given(st.text(st.characters(codec="utf-8", categories=("L", "P", "S", "Zs", "Cc")), max_size=300))
+def test_no_text_of_an_error_becomes_markup(text: str) -> None:
+    error = Refusal(text, expected=text, received=text, where=text, remedy=text)
+    notice = task_failed(RUN, "infer", error, "http://airflow/log")
+    plain = task_failed(RUN, "infer", REFUSAL, "http://airflow/log")
+    assert "\n" not in notice.subject
+    assert "\r" not in notice.subject
+    assert _Text(notice.html).tags <= {*_Text(plain.html).tags, "br"}
+    assert _Text(notice.html).addresses == _Text(plain.html).addresses
+    assert re.findall(r"<[^>]*>", notice.slack) == re.findall(r"<[^>]*>", plain.slack)
+    assert re.search(r"&(?!amp;|lt;|gt;)", notice.slack) is None
+
+
+def test_an_overlong_error_is_cut_and_says_so() -> None:
+    notice = task_failed(RUN, "infer", ValueError("x" * 5000), "http://airflow/log")
+    assert len(notice.subject) < SUBJECT_CHARACTERS + 50
+    assert "more characters in the log)" in notice.subject
+    assert len(notice.slack) < 3000
+    assert "(3512 more characters in the log)" in notice.slack
+
+
+def test_every_heading_that_messages_link_to_is_in_the_runbook() -> None:
+    headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert {str(entry) for entry in RunbookEntry} - anchors == set()
