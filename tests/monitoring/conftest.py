@@ -1,32 +1,13 @@
-"""Real promtool, amtool, Prometheus and Alertmanager, from Debian's packages."""
+"""Runs promtool and amtool."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-PACKAGES = {
-    "promtool": "prometheus",
-    "prometheus": "prometheus",
-    "amtool": "prometheus-alertmanager",
-    "prometheus-alertmanager": "prometheus-alertmanager",
-}
-
-
-def installed(tool: str) -> str:
-    """Path of a tool; without it the test is skipped, but not in continuous integration."""
-    path = shutil.which(tool)
-    if path is None:
-        message = f"{tool} is not installed: apt-get install {PACKAGES[tool]}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
+from debian_tools import installed
 
 
 @pytest.fixture(scope="session")
