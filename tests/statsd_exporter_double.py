@@ -1,7 +1,7 @@
 """A test double of the statsd exporter: it translates the same mapping file, and is not the exporter.
 
-It does what the mapping in `configs/statsd` needs of the real one: datagrams of lines `name:value|type`, gauges that
-are relative when their value has a sign, timers in milliseconds that become summaries in seconds, glob matches in
+It does what the mapping in `configs/statsd` needs of the real one: datagrams of lines `name:value|type|@rate`, gauges
+that are relative when their value has a sign, timers in milliseconds that become summaries in seconds, glob matches in
 order and then regex matches in order, labels and names with `$1`, `action: drop`, and, for what nothing matches, the
 name with underscores. Anything in the mapping file that it does not know is an error here.
 """
@@ -92,7 +92,8 @@ class Registry:
     def receive(self, datagram: bytes) -> None:
         for line in datagram.decode().splitlines():
             name, _, rest = line.partition(":")
-            text, kind = rest.split("|")
+            text, kind, *sampled = rest.split("|")
+            rate = float(sampled[0].removeprefix("@")) if sampled else 1.0
             series = self._mapper.series(name, KINDS[kind])
             if series is None:
                 continue
@@ -100,9 +101,11 @@ class Registry:
             assert self.kinds.setdefault(series.name, series.kind) == series.kind, f"{name} is a second kind"
             old, value = self.values.get(series, 0.0), float(text)
             if series.kind == "summary":
-                value = old + value / 1000
-                self.counts[series] = self.counts.get(series, 0) + 1
-            elif series.kind == "counter" or text[0] in "+-":
+                value = old + value / 1000 * int(1 / rate)
+                self.counts[series] = self.counts.get(series, 0) + int(1 / rate)
+            elif series.kind == "counter":
+                value = old + value / rate
+            elif text[0] in "+-":
                 value += old
             self.values[series] = value
 

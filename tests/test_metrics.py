@@ -326,11 +326,13 @@ def test_the_mapping_drops_what_it_does_not_name_and_keeps_the_rest() -> None:
         b"airflow.scheduler_heartbeat:1|c\n"
         b"airflow.scheduler_heartbeat:1|c\n"
         b"someone.else:1|c\n"
-        b"apex.unknown_counter:1|c"
+        b"apex.unknown_counter:1|c\n"
+        b"airflow.ti_failures:1|c|@0.5"
     )
     assert registry.text() == (
         'airflow_dagrun_duration_seconds_sum{dag_id="apex_monthly_rebalance",state="failed"} 2.5\n'
         'airflow_dagrun_duration_seconds_count{dag_id="apex_monthly_rebalance",state="failed"} 1\n'
         'airflow_heartbeats_total{component="scheduler"} 2.0\n'
+        "airflow_ti_failures_total 2.0\n"
         'airflow_ti_finish_total{dag_id="apex_monthly_rebalance",state="failed",task_id="infer"} 1.0\n'
     )
