@@ -35,7 +35,15 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 REPO = Path(__file__).resolve().parents[2]
 DAG_ID = "apex_monthly_rebalance"
-TASKS = ("dataset_fresh", "validate_bundle", "build_panel", "infer", "apply_costs", "publish")
+TASKS = (
+    "dataset_fresh",
+    "validate_bundle",
+    "build_panel",
+    "infer",
+    "month_before",
+    "apply_costs",
+    "publish",
+)
 RUN_SECONDS = 120.0
 CALENDAR = TseCalendar.load()
 
