@@ -339,7 +339,7 @@ def test_dataset_of_production_size_goes_through(world: World, history: History,
     (plan,) = set(world.store.names("plans")) - plans
     metrics = world.store.get("plans", plan).read_json("plan.json")["metrics"]
     assert metrics["listed_stocks"] > 3_700
-    assert metrics["eligible_stocks"] > 3_500
+    assert metrics["eligible_stocks"] > 3_300  # the rest was listed or suspended within the window
     assert metrics["apex_selected_count"] == 53
 
 
