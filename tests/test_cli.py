@@ -122,7 +122,7 @@ def test_wrong_use_exits_with_2(apex: Apex, arguments: tuple[str, ...]) -> None:
 def test_a_run_publishes_and_says_what(apex: Apex, tmp_path: Path) -> None:
     code, said, log = apex("run", "--date", "2025-07-01", "--cold-start")
     assert code == 0, log
-    for part in ("2025-07-01", "2025-06-30", "published", "50.00%", "10,000,000 JPY", "from cash", "bps"):
+    for part in ("2025-07-01", "2025-06-30", "published", "50.00%", "10,000,000 JPY", "Starts from", "bps"):
         assert part in said
     best = portfolio(tmp_path / "home", JULY).read_bytes("portfolio.csv").decode().splitlines()[1:6]
     for row in best:
