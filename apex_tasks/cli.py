@@ -40,7 +40,7 @@ Day = Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM
 def main() -> None:
     """Run the command line; a refusal is one message on stderr and an exit code."""
     try:
-        app()
+        app(prog_name="apex")
     except Refusal as refusal:
         # Not through rich: its markup would eat brackets of the message.
         print(f"REFUSED {refusal}", file=sys.stderr)
