@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up test test-fast lint clean
+.PHONY: help setup demo up test test-fast lint bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,6 +48,9 @@ lint: $(INSTALLED) ## Linter, formatter, types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+bench: $(INSTALLED) ## SYNTHETIC: time panel and scoring against the method of v0.1.0, production size
+	@$(BIN)/python scripts/bench_panel.py
 
 clean: ## Remove the demo's folder and all caches; .venv stays
 	@rm -rf .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -218,13 +218,22 @@ def _current_book(
         at_fill = _latest(prices, ordered.as_of, ADJUSTMENT)
         warnings.append(f"no closes of {fill_date} in the dataset: last month's orders count as estimated")
     book = book.roll(share_factors(at_fill, _latest(prices, request.as_of, ADJUSTMENT)))
-    book = book.mark(_on(prices, request.as_of, CLOSE), request.as_of)
+    book = _mark_to_latest_closes(book, prices, fill_date, request.as_of)
     if book.stale_codes:
         warnings.append(
             f"{len(book.stale_codes)} held stocks have no close on {request.as_of} and are valued at their last: "
             f"{', '.join(book.stale_codes)}"
         )
     return book, warnings
+
+
+def _mark_to_latest_closes(book: Book, prices: pd.DataFrame, after: dt.date, as_of: dt.date) -> Book:
+    """Value every position at its latest close, which for a suspended stock is older than the as-of session."""
+    latest = prices[(prices[DATE] > after) & (prices[DATE] <= as_of)].dropna(subset=[CLOSE])
+    latest = latest.drop_duplicates(CODE, keep="last")
+    for day in sorted(set(latest[DATE])):
+        book = book.mark(_on(latest, day, CLOSE), day)
+    return book.mark({}, as_of)
 
 
 def _plan(

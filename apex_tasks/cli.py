@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from apex_tasks.cli_display import out, print_json, progress_bars, show, show_month
+from apex_tasks.demo.defaults import DEFAULT_END, DEFAULT_SEED, DEFAULT_SESSIONS, DEFAULT_STOCKS
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, FeaturesMode, Normalization, Policy, load_settings
 
@@ -39,7 +40,7 @@ Day = Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM
 def main() -> None:
     """Run the command line; a refusal is one message on stderr and an exit code."""
     try:
-        app()
+        app(prog_name="apex")
     except Refusal as refusal:
         # Not through rich: its markup would eat brackets of the message.
         print(f"REFUSED {refusal}", file=sys.stderr)
@@ -49,11 +50,11 @@ def main() -> None:
 @app.command("demo-data")
 def demo_data(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder, or one .parquet file.")],
-    stocks: Annotated[int, typer.Option(min=1, help="Listed stocks.")] = 420,
-    sessions: Annotated[int, typer.Option(min=1, help="TSE sessions.")] = 700,
-    seed: Annotated[int, typer.Option(help="Seed: same seed, same bytes.")] = 7,
+    stocks: Annotated[int, typer.Option(min=1, help="Listed stocks.")] = DEFAULT_STOCKS,
+    sessions: Annotated[int, typer.Option(min=1, help="TSE sessions.")] = DEFAULT_SESSIONS,
+    seed: Annotated[int, typer.Option(help="Seed: same seed, same bytes.")] = DEFAULT_SEED,
     end: Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="Last session.")] = dt.datetime(
-        2025, 10, 31
+        DEFAULT_END.year, DEFAULT_END.month, DEFAULT_END.day
     ),
     as_json: Json = False,
 ) -> None:
@@ -69,7 +70,7 @@ def demo_data(
 def demo_bundle(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Folder, or one .tar.gz file.")],
     dataset: Annotated[Path | None, typer.Option(help="Dataset of demo-data. Default: makes one.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and sample order.")] = 7,
+    seed: Annotated[int, typer.Option(help="Seed of weights and sample order.")] = DEFAULT_SEED,
     samples: Annotated[int | None, typer.Option(min=1, help="Windows shown in training.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -99,7 +100,8 @@ def validate_bundle_command(
         settings,
     )
     if as_json:
-        print_json(resolved.model_dump(mode="json"))
+        derived = {"effective_dim": resolved.effective_dim, "feature_hash": resolved.feature_hash}
+        print_json({**resolved.model_dump(mode="json"), **derived})
     else:
         print(resolved.settings_block())
 

@@ -51,7 +51,7 @@ def show_month(month: MonthSummary, as_json: bool) -> None:
         "Turnover": f"{month.turnover:.2%}",
         "Cost": f"{month.cost_jpy:,.0f} JPY ({month.cost_bps:.2f} bps)",
         "Value": f"{month.portfolio_value_jpy:,.0f} JPY",
-        "After": month.parent or "from cash",
+        "Starts from": month.parent or "cash",
         "Folder": month.folder or "-",
         "Notes": f"{len(month.alerts)} alerts, {len(month.warnings)} warnings",
     }

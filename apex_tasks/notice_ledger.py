@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from upath import UPath
 
-from apex_tasks.store import Store
 
 NOTICES = "notices"
 FAILURE_PREFIX = "failure-"
@@ -23,15 +22,16 @@ class NoticeLedger:
 
     Attributes
     ----------
-    store
-        Where the marks lie: `notices/<dag> <run>/<attempt>/<cause>.<channel>`.
+    home
+        The store's root; the marks lie in `notices/<dag> <run>/<attempt>/<cause>.<channel>`.
+        Not opened here: a store that cannot be used must not silence anybody.
     dag_id, run_id
         The run.
     attempt
         How often tasks of the run have been cleared: what fails again after that is told again.
     """
 
-    store: Store
+    home: str
     dag_id: str
     run_id: str
     attempt: int
@@ -59,7 +59,7 @@ class NoticeLedger:
     @property
     def _run(self) -> UPath:
         # Run ids of manual runs are free text: quoted, they cannot leave the folder.
-        return self.store.root / NOTICES / quote(f"{self.dag_id} {self.run_id}", safe="")
+        return UPath(self.home) / NOTICES / quote(f"{self.dag_id} {self.run_id}", safe="")
 
     def _mark(self, cause: str, channel: str) -> UPath:
         return self._run / str(self.attempt) / f"{quote(cause, safe='')}.{channel}"

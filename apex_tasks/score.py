@@ -10,6 +10,7 @@ import pandas as pd
 from apex_tasks.build_panel import require_supply
 from apex_tasks.bundle import read_bundle, resolve_bundle
 from apex_tasks.bundle.checkpoint import load_checkpoint
+from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import CODE, open_dataset
@@ -34,10 +35,13 @@ def score(
     Raises
     ------
     Refusal
-        Bundle or dataset are refused, or too few stocks are eligible.
+        Bundle or dataset are refused, the dataset lacks the session, or too few stocks are eligible.
     """
     from apex_tasks.model.scoring import load_model, score_windows
 
+    freshness = check_freshness(str(dataset), as_of, settings.freshness)
+    if freshness.rows == 0:
+        raise freshness.refusal()
     files = read_bundle(bundle, settings.bundle_limits)
     resolved = resolve_bundle(files, dataset, settings)
     checkpoint = load_checkpoint(files.contents[resolved.checkpoint_path], resolved.checkpoint_path)

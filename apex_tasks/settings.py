@@ -7,11 +7,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     YamlConfigSettingsSource,
 )
 
@@ -205,14 +207,18 @@ class StatsdSettings(_Section):
 class AlertThreshold(_Section):
     """A bound on one metric; the alert fires when `metric comparison bound` is true."""
 
-    metric: str
-    comparison: Literal["<", "<=", ">", ">=", "!=", "=="]
-    bound: float
-    per_name: float | None = None  # lowers the bound to ceil(per_name * top_k) for a smaller book
-    first_build_bound: float | None = None  # stands for the bound when nothing is held before the trades
-    severity: Severity
-    remedy: str
-    runbook: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]  # heading of docs/runbook.md
+    metric: str = Field(description="Name in run.json's metrics.")
+    comparison: Literal["<", "<=", ">", ">=", "!=", "=="] = Field(description="Between metric and bound.")
+    bound: float = Field(description="The alert fires when the comparison with it is true.")
+    per_name: float | None = Field(
+        None, description="Lowers the bound to ceil(per_name * top_k), for a smaller book."
+    )
+    first_build_bound: float | None = Field(
+        None, description="Stands for the bound when nothing is held before the trades."
+    )
+    severity: Severity = Field(description="CRITICAL stops before publish, WARNING is published.")
+    remedy: str = Field(description="What the operator does first.")
+    runbook: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = Field(description="Heading of docs/runbook.md.")
 
 
 class ApexSettings(BaseSettings):
@@ -290,4 +296,12 @@ def load_settings() -> ApexSettings:
             received=repr(first.get("input")),
             where=f"{path} or APEX_{name.upper().replace('.', '__')}",
             remedy="Correct the value; the README's table lists every setting.",
+        ) from None
+    except (yaml.YAMLError, SettingsError, ValueError) as error:
+        raise Refusal(
+            "settings cannot be read",
+            expected="a yaml mapping, and JSON in environment variables of lists",
+            received=str(error).splitlines()[0],
+            where=f"{path} or an APEX_ variable",
+            remedy="Correct the file or the variable; the README's table lists every setting.",
         ) from None

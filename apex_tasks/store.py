@@ -128,10 +128,23 @@ class Store:
     ----------
     home
         Local folder or any URL that fsspec knows, such as `s3://bucket/apex`.
+
+    Raises
+    ------
+    Refusal
+        The local folder is a file.
     """
 
     def __init__(self, home: str | os.PathLike[str]) -> None:
         self.root = UPath(home)
+        if (root := local_path(self.root)) is not None and root.is_file():
+            raise Refusal(
+                "the store is not a folder",
+                expected="a folder, made when absent, or a URL",
+                received="a file",
+                where=root,
+                remedy="Point APEX_HOME at a folder that all components share.",
+            )
 
     def find(self, *parts: str) -> Artifact | None:
         """The complete artifact at this place, or None.

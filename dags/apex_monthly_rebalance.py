@@ -6,7 +6,8 @@ import pendulum
 from airflow.sdk import DAG, Asset, DeadlineAlert, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 from dataset_fresh_sensor import DatasetFreshSensor
-from monthly_run_tasks import DATASET_FRESH, require_month_before, run_of, step
+from month_before_sensor import MonthBeforeSensor
+from monthly_run_tasks import DATASET_FRESH, run_of, step
 from notifications import deadline_alerts, tell_published, tell_retry, tell_run_failure, tell_task_failure
 from tse_timetable import TseRebalanceTimetable
 
@@ -112,12 +113,6 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
             return run_of(get_current_context()).infer(handshake, panel)
 
         @task(**IO_RETRIES)
-        def month_before():
-            """Fail with a message when the run before has failed; apply_costs would wait for it in silence."""
-            require_month_before(get_current_context())
-
-        # The book of the month before must be published first: wait for its apply_costs and publish.
-        @task(**IO_RETRIES, wait_for_downstream=True)
         @step
         def apply_costs(handshake, panel, scores):
             """Plan target weights, orders and their costs."""
@@ -140,12 +135,20 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
             timeout=SETTINGS.freshness.timeout_minutes * 60,
             **IO_RETRIES,
         )
+        month_before = MonthBeforeSensor(
+            task_id="month_before",
+            doc_md="Wait for the book of the month before, so that months are planned in order.",
+            mode="reschedule",
+            poke_interval=5,
+            timeout=SETTINGS.freshness.timeout_minutes * 60,
+            **IO_RETRIES,
+        )
         handshake = validate_bundle()
         panel = build_panel(handshake)
         scores = infer(handshake, panel)
         plan = apply_costs(handshake, panel, scores)
         dataset_fresh >> panel
-        month_before() >> plan
+        month_before >> plan
         publish(handshake, panel, scores, plan)
     return dag
 

@@ -47,33 +47,6 @@ def run_of(context: Any) -> MonthlyRun:
     return MonthlyRun(request, Store(request.settings.home), TseCalendar.load(), context["run_id"])
 
 
-def require_month_before(context: Any) -> None:
-    """Fail with a message where the scheduler would only wait: the run before this one has failed.
-
-    `apply_costs` starts after that of the run before, by logical date. A run without one waits for nothing,
-    and neither does the first of a backfill.
-
-    Raises
-    ------
-    AirflowFailException
-        Names the run and what to do.
-    """
-    from apex_tasks.refusal import Refusal
-
-    run = context["dag_run"]
-    before = None if run.run_type == "backfill" else context["ti"].get_previous_dagrun()
-    if before is not None and before.state == "failed":
-        with refusal_fails():
-            raise Refusal(
-                "the run before this one failed, and apply_costs starts from its book",
-                expected="success",
-                received="failed",
-                where=before.run_id,
-                remedy="Clear its failed tasks; or mark that run as success to go on without it (then cold_start "
-                "decides). Then clear this task.",
-            )
-
-
 @contextmanager
 def refusal_fails() -> Iterator[None]:
     """Turn a refusal into a failure that is not retried: another try would meet the same input."""

@@ -156,9 +156,8 @@ def _ledger(context: Any) -> NoticeLedger:
 
 def _ledger_of(dag_id: str, run_id: str, attempt: int) -> NoticeLedger:
     from apex_tasks.notice_ledger import NoticeLedger
-    from apex_tasks.store import Store
 
-    return NoticeLedger(Store(load_settings().home), dag_id, run_id, attempt)
+    return NoticeLedger(load_settings().home, dag_id, run_id, attempt)
 
 
 def _failure_told(ledger: NoticeLedger, since: dt.datetime, channel: str) -> bool:

@@ -59,13 +59,13 @@ class AirflowClient:
                 return None
             raise
 
-    def import_errors(self, since: datetime) -> dict[str, str]:
+    def import_errors(self, since: datetime | None = None) -> dict[str, str]:
         """Trace of each DAG file that did not import, by file; `since` leaves out what is older."""
         found = self.call("GET", "/importErrors")["import_errors"]
         return {
             entry["filename"]: entry["stack_trace"]
             for entry in found
-            if datetime.fromisoformat(entry["timestamp"]) >= since
+            if since is None or datetime.fromisoformat(entry["timestamp"]) >= since
         }
 
     def set_paused(self, dag_id: str, paused: bool) -> None:
@@ -125,7 +125,7 @@ class AirflowClient:
         Raises
         ------
         TimeoutError
-            It is not over within `timeout_seconds`; names the unfinished tasks.
+            It is not over within `timeout_seconds`; tells the tasks' states and what does not import.
         """
         deadline = time.monotonic() + timeout_seconds
         while True:
@@ -137,5 +137,9 @@ class AirflowClient:
                 return state
             if time.monotonic() > deadline:
                 states = {name: task["state"] for name, task in self.tasks(dag_id, run_id).items()}
-                raise TimeoutError(f"run {run_id} is {state} after {timeout_seconds:.0f} s; tasks: {states}")
+                # A DAG file that has ceased to import stops its runs without a word.
+                broken = "".join(f"\n{file}:\n{trace}" for file, trace in self.import_errors().items())
+                raise TimeoutError(
+                    f"run {run_id} is {state} after {timeout_seconds:.0f} s; tasks: {states}{broken}"
+                )
             time.sleep(0.5)

@@ -12,6 +12,7 @@ import json
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,9 @@ def test_three_months_of_apex_run(
             before = MONTHS[number - 1]
             split(account, orders, AS_OF[before], before)
             fill(account, orders, world, before)
-            split(account, {}, before, as_of)
+            for previous, session in pairwise(day for day in SESSIONS if before <= day <= as_of):
+                split(account, {}, previous, session)
+                account.value(world.closes(session))  # a suspended stock keeps its latest close
         closes, adv = world.closes(as_of), world.adv(as_of)
         scores = world.scores(as_of, horizon, raw=normalization == "raw")
         kept, fallback, priced = oracle_portfolio.candidates(scores, closes, top_k, 2.0, *rule)

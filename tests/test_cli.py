@@ -122,7 +122,7 @@ def test_wrong_use_exits_with_2(apex: Apex, arguments: tuple[str, ...]) -> None:
 def test_a_run_publishes_and_says_what(apex: Apex, tmp_path: Path) -> None:
     code, said, log = apex("run", "--date", "2025-07-01", "--cold-start")
     assert code == 0, log
-    for part in ("2025-07-01", "2025-06-30", "published", "50.00%", "10,000,000 JPY", "from cash", "bps"):
+    for part in ("2025-07-01", "2025-06-30", "published", "50.00%", "10,000,000 JPY", "Starts from", "bps"):
         assert part in said
     best = portfolio(tmp_path / "home", JULY).read_bytes("portfolio.csv").decode().splitlines()[1:6]
     for row in best:
@@ -336,7 +336,10 @@ def test_missing_features_are_refused_in_strict_and_filled_otherwise(
             ("score", "--as-of", "2025-06-29", "--out", "x.parquet"),
             "not a session of the Tokyo Stock Exchange",
         ),
-        (("score", "--as-of", "2026-06-30", "--out", "x.parquet"), "too few eligible stocks"),
+        (
+            ("score", "--as-of", "2026-06-30", "--out", "x.parquet"),
+            "dataset has no rows for the as-of session 2026-06-30",
+        ),
         (("calendar", "--from", "2025-02-01", "--to", "2025-01-01"), "session range ends before it starts"),
         (("demo-data", "out", "--stocks", "1"), "number of stocks"),
         (("validate-bundle", "--dataset", "nowhere.parquet"), "dataset is missing"),
@@ -355,6 +358,12 @@ def test_nothing_named_is_refused(apex: Apex, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("APEX_BUNDLE", "x")
     monkeypatch.delenv("APEX_DATASET")
     assert "no dataset is named" in refusal(apex("validate-bundle"))
+
+
+def test_a_home_that_is_a_file_is_refused(apex: Apex, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("no folder")
+    for arguments in (("audit", "verify"), ("run", "--date", "2025-07-01", "--cold-start")):
+        assert "the store is not a folder" in refusal(apex(*arguments))
 
 
 def test_a_refusal_keeps_brackets_and_wraps_nothing(apex: Apex, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def read_features(
     table
         Row group with the plan's columns.
     rows : (n_rows,)
-        Positions in the row group.
+        Positions in the row group, ascending.
 
     Returns
     -------
@@ -28,8 +28,7 @@ def read_features(
     non_finite : (n_features,) int64
         NaN and infinite values per feature; nulls do not count.
     """
-    everything = len(rows) == table.num_rows and bool((np.diff(rows) == 1).all())
-    take = slice(None) if everything else rows
+    take = slice(None) if len(rows) == table.num_rows else rows
     columns = {name: _values(table[name])[take] for name in plan.columns}
     missing = {name: _nulls(table[name])[take] for name in plan.columns if table[name].null_count}
 

@@ -18,6 +18,9 @@ from apex_tasks.dataset.schema import (
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import FreshnessSettings
 
+CHECK_DELIVERY = (
+    "Check the data delivery. Under Airflow dataset_fresh waits for it; clear that task if it timed out."
+)
 SEARCH_DAYS_PER_SESSION = 2.5  # calendar days per session, with room for the longest holidays
 
 
@@ -61,14 +64,14 @@ class Freshness:
                 expected=f"rows of {self.as_of}",
                 received=f"last date {self.last_day}",
                 where=self.path,
-                remedy="Check the data delivery; the run waits until its timeout, then clear dataset_fresh.",
+                remedy=CHECK_DELIVERY,
             )
         return Refusal(
             f"dataset is incomplete for the as-of session {self.as_of}",
             expected=f"at least {self.min_row_ratio:.0%} of the trailing median of {self.median_rows:g} rows",
             received=f"{self.rows} rows",
             where=self.path,
-            remedy="Check the data delivery; the run waits until its timeout, then clear dataset_fresh.",
+            remedy=CHECK_DELIVERY,
         )
 
 

@@ -97,7 +97,7 @@ def _market_frame(table: pa.Table) -> pd.DataFrame:
     sector = table[SECTOR].cast(pa.string()).to_pandas() if SECTOR in table.column_names else None
     return pd.DataFrame(
         {
-            DATE: table[DATE].cast(pa.date32(), safe=False).to_pandas(date_as_object=True),
+            DATE: table[DATE].cast(pa.date32()).to_pandas(date_as_object=True),
             CODE: table[CODE].cast(pa.string()).to_pandas(),
             CLOSE: close,
             VOLUME: volume,

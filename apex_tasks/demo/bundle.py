@@ -26,7 +26,8 @@ from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, open_dataset
-from apex_tasks.demo.market import DEFAULT_SEED, write_demo_data
+from apex_tasks.demo.defaults import DEFAULT_SEED
+from apex_tasks.demo.market import write_demo_data
 from apex_tasks.model.patchtst import ModelShape, PatchTSTRanker
 from apex_tasks.model.rank_ic import rank_ic
 from apex_tasks.model.scoring import score_windows

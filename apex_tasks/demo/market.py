@@ -13,14 +13,11 @@ import pyarrow.parquet as pq
 
 from apex_tasks.dataset.price_features import compute_price_features
 from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.demo.defaults import DEFAULT_END, DEFAULT_SEED, DEFAULT_SESSIONS, DEFAULT_STOCKS
 from apex_tasks.demo.signals import published_columns
 from apex_tasks.demo.simulation import SyntheticMarket, simulate_market
 from apex_tasks.refusal import Refusal
 
-DEFAULT_STOCKS = 420
-DEFAULT_SESSIONS = 735
-DEFAULT_SEED = 7
-DEFAULT_END = date(2025, 10, 31)
 PRICES_FILE, DATASET_FILE, README_FILE = "prices.parquet", "dataset.parquet", "README.md"
 ROWS_PER_GROUP = 1 << 17
 NOTICE = "SYNTHETIC data made by `apex demo-data`: no real company, price or return. Not for trading."

@@ -14,7 +14,8 @@ from apex_tasks.dataset.features import (
     packaged_feature_groups,
     resolve_features,
 )
-from apex_tasks.demo.market import DEFAULT_SESSIONS, DEFAULT_STOCKS, NOTICE, write_demo_data
+from apex_tasks.demo.defaults import DEFAULT_SESSIONS, DEFAULT_STOCKS
+from apex_tasks.demo.market import NOTICE, write_demo_data
 from apex_tasks.demo.signals import ALPHA_LOADINGS, WITHOUT_OPERATING_PROFIT, published_columns
 from apex_tasks.demo.simulation import (
     ALPHA_DAILY_DRIFT,

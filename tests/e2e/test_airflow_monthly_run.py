@@ -35,7 +35,15 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 REPO = Path(__file__).resolve().parents[2]
 DAG_ID = "apex_monthly_rebalance"
-TASKS = ("dataset_fresh", "validate_bundle", "build_panel", "infer", "apply_costs", "publish")
+TASKS = (
+    "dataset_fresh",
+    "validate_bundle",
+    "build_panel",
+    "infer",
+    "month_before",
+    "apply_costs",
+    "publish",
+)
 RUN_SECONDS = 120.0
 CALENDAR = TseCalendar.load()
 
@@ -125,18 +133,7 @@ def history(world: World) -> History:
     """Backfill the two months before the due slot while the DAG is paused, then unpause."""
     while_paused = world.client.dag(DAG_ID)
     assert while_paused is not None
-    world.client.call(
-        "POST",
-        "/backfills",
-        json={
-            "dag_id": DAG_ID,
-            "from_date": CALENDAR.rebalance_instant(MONTHS[0]).isoformat(),
-            "to_date": CALENDAR.rebalance_instant(MONTHS[1]).isoformat(),
-            "dag_run_conf": {"cold_start": True},
-            # The DAG looks at earlier runs, so Airflow wants to be told what to do with failed ones.
-            "reprocess_behavior": "failed",
-        },
-    )
+    _backfill(world.client, MONTHS[0], MONTHS[1], {"cold_start": True})
     world.client.set_paused(DAG_ID, False)
     found: dict[dt.date, dict[str, Any]] = {}
     for month in MONTHS:
@@ -144,6 +141,12 @@ def history(world: World) -> History:
         world.client.wait_run(DAG_ID, run_id, RUN_SECONDS)
         found[month] = world.client.run(DAG_ID, run_id)
     return History(while_paused["next_dagrun_run_after"], found)
+
+
+def _backfill(client: AirflowClient, first: dt.date, last: dt.date, conf: Mapping[str, object]) -> None:
+    bounds = {"from_date": first, "to_date": last}
+    instants = {name: CALENDAR.rebalance_instant(day).isoformat() for name, day in bounds.items()}
+    client.call("POST", "/backfills", json={"dag_id": DAG_ID, "dag_run_conf": dict(conf), **instants})
 
 
 def _wait_for_run_of(client: AirflowClient, month: dt.date) -> str:
@@ -290,6 +293,33 @@ def test_changed_bundle_is_refused_at_once_and_nothing_is_published(
     assert world.published_bytes() == before
 
 
+def test_failed_month_stops_the_next_one_with_a_message(world: World, history: History) -> None:
+    second = _month_before(MONTHS[0])
+    first = _month_before(second)
+    before = world.published_bytes()
+
+    _backfill(world.client, first, second, {})  # no cold start, and no book yet
+
+    runs = {day: _wait_for_run_of(world.client, day) for day in (first, second)}
+    assert [world.client.wait_run(DAG_ID, run, RUN_SECONDS) for run in runs.values()] == ["failed", "failed"]
+    assert world.states(runs[first]) == {
+        **dict.fromkeys(TASKS, "success"),
+        "apply_costs": "failed",
+        "publish": "upstream_failed",
+    }
+    assert "cold_start" in world.client.task_log(DAG_ID, runs[first], "apply_costs")
+    assert world.states(runs[second]) == {
+        **dict.fromkeys(TASKS, "success"),
+        "month_before": "failed",
+        "apply_costs": "upstream_failed",
+        "publish": "upstream_failed",
+    }
+    said = world.client.task_log(DAG_ID, runs[second], "month_before")
+    assert "the run of the month before failed" in said
+    assert str(first) in said
+    assert world.published_bytes() == before
+
+
 def test_dry_run_computes_and_publishes_nothing(world: World, history: History) -> None:
     before, plans = world.published_bytes(), world.store.names("plans")
     run_id, state = world.finish({"as_of": str(AS_OF[LATEST]), "dry_run": True, "top_k": 20})
@@ -297,6 +327,20 @@ def test_dry_run_computes_and_publishes_nothing(world: World, history: History) 
     assert world.states(run_id) == {**dict.fromkeys(TASKS, "success"), "publish": "skipped"}
     assert len(world.store.names("plans")) == len(plans) + 1
     assert world.published_bytes() == before
+
+
+def test_dataset_of_production_size_goes_through(world: World, history: History, tmp_path: Path) -> None:
+    data = write_demo_data(tmp_path / "dataset.parquet", stocks=3_863, sessions=190, end=AS_OF[LATEST])
+    plans = set(world.store.names("plans"))
+    started = time.monotonic()
+    run_id, state = world.finish({"as_of": str(AS_OF[LATEST]), "dataset": str(data.dataset), "dry_run": True})
+    print(f"{data.rows:,} rows of {data.stocks:,} stocks went through in {time.monotonic() - started:.0f} s")
+    assert (state, world.states(run_id)["apply_costs"]) == ("success", "success")
+    (plan,) = set(world.store.names("plans")) - plans
+    metrics = world.store.get("plans", plan).read_json("plan.json")["metrics"]
+    assert metrics["listed_stocks"] > 3_700
+    assert metrics["eligible_stocks"] > 3_300  # the rest was listed or suspended within the window
+    assert metrics["apex_selected_count"] == 53
 
 
 def test_different_result_needs_a_reason_and_becomes_the_next_version(world: World, history: History) -> None:
