@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from upath import UPath
 
-
 NOTICES = "notices"
 FAILURE_PREFIX = "failure-"
 

@@ -34,7 +34,6 @@ from apex_tasks.notice_ledger import NoticeLedger, failure_of
 from apex_tasks.notices import Run, run_failed, task_failed
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import DeadlineSettings
-from apex_tasks.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG_ID, RUN_ID = "apex_monthly_rebalance", "manual__1"
@@ -47,7 +46,7 @@ REFUSAL = Refusal("it is wrong", expected="a", received="b", where="c", remedy="
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> NoticeLedger:
-    return NoticeLedger(Store(tmp_path), DAG_ID, RUN_ID, 0)
+    return NoticeLedger(str(tmp_path), DAG_ID, RUN_ID, 0)
 
 
 @pytest.fixture
@@ -161,7 +160,7 @@ from notice_channels import deliver
 import os
 mask_secret("opensesame")
 notice = task_failed(Run("d", "r", "u", "b"), "infer", ValueError("s3://opensesame@bucket"), "l")
-deliver(notice, NoticeLedger(Store(os.environ["APEX_HOME"]), "d", "r", 0), "failure-infer")
+deliver(notice, NoticeLedger(str(os.environ["APEX_HOME"]), "d", "r", 0), "failure-infer")
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")])}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=60, capture_output=True)
@@ -233,7 +232,7 @@ def test_an_unreachable_store_does_not_silence_anybody(
     servers: NoticeServers, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("no folder")
-    deliver(NOTICE, NoticeLedger(Store(tmp_path / "file"), DAG_ID, RUN_ID, 0), FAILED)
+    deliver(NOTICE, NoticeLedger(str(tmp_path / "file"), DAG_ID, RUN_ID, 0), FAILED)
     assert headlines(servers) == [NOTICE.subject]
     assert "The store cannot remember what is told" in caplog.text
 
