@@ -155,7 +155,6 @@ def test_passwords_of_connections_are_masked(servers: NoticeServers, ledger: Not
 from airflow.sdk.log import mask_secret
 from apex_tasks.notice_ledger import NoticeLedger
 from apex_tasks.notices import Run, task_failed
-from apex_tasks.store import Store
 from notice_channels import deliver
 import os
 mask_secret("opensesame")
