@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PUBLISHED = "published"
+STATES_OF_WAITING = ("up_for_reschedule", "scheduled", "queued", "running")
+LOOKS, LOOK_SECONDS = 10, 0.5
 
 
 def deadline_alerts(deadlines: DeadlineSettings) -> list[DeadlineAlert]:
@@ -135,7 +138,7 @@ def _tell_deadline(severity: Severity, minutes: float, context: Any) -> None:
         deadline["deadline_time"],
         tasks,
         failed=state == "failed",
-        awaited=None if tasks.get(DATASET_FRESH) in ("success", "failed") else _awaited(dag_id, run_id),
+        awaited=_awaited(dag_id, run_id) if tasks.get(DATASET_FRESH) in STATES_OF_WAITING else None,
     )
     deliver(notice, ledger, f"deadline-{deadline['id']}", channels)
 
@@ -175,10 +178,16 @@ def _task_states(dag_id: str, run_id: str) -> dict[str, str | None]:
 
 
 def _awaited(dag_id: str, run_id: str) -> Refusal | None:
-    """What the sensor found missing when it looked last; nothing while it is looking anew."""
+    """What the sensor found missing when it looked last.
+
+    Airflow takes the XCom away when the sensor starts to look anew: until it has looked, ask again.
+    """
     from airflow.sdk.execution_time.xcom import XCom
 
     from apex_tasks.refusal import Refusal
 
-    left = XCom.get_one(key=WAITING, dag_id=dag_id, task_id=DATASET_FRESH, run_id=run_id)
-    return None if left is None else Refusal(**left)
+    for _ in range(LOOKS):
+        if left := XCom.get_one(key=WAITING, dag_id=dag_id, task_id=DATASET_FRESH, run_id=run_id):
+            return Refusal(**left)
+        time.sleep(LOOK_SECONDS)
+    return None

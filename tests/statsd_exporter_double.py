@@ -1,7 +1,7 @@
 """A test double of the statsd exporter: it translates the same mapping file, and is not the exporter.
 
-It does what the mapping in `configs/statsd` needs of the real one: datagrams of lines `name:value|type|@rate`,
-gauges that are relative when their value has a sign, timers in milliseconds that become summaries in seconds, glob
+It does what the mapping in `configs/statsd` needs of the real one: datagrams of lines `name:value|type|@rate`, gauges
+that are relative when their value has a sign, timers in milliseconds that become summaries in seconds, glob
 matches in order and then regex matches in order, labels and names with `$1`, `action: drop`, and, for what nothing
 matches, the name with underscores. Anything in the mapping file that it does not know is an error here.
 """

@@ -125,11 +125,12 @@ def test_the_same_month_again_tells_its_values_anew_and_a_cached_latency(
     assert 'apex_inference_latency_ms{scores="computed"}' not in series
 
 
+@pytest.mark.parametrize("rebalance", [JULY, AUGUST])
 def test_the_text_for_prometheus_and_the_mapped_datagrams_agree(
-    market: SmallMarket, chain: Path, tmp_path: Path, exporter: StatsdExporterDouble
+    market: SmallMarket, chain: Path, tmp_path: Path, exporter: StatsdExporterDouble, rebalance: dt.date
 ) -> None:
-    home = home_after(chain, tmp_path, JULY)
-    run(market, home, AUGUST, exporter)
+    home = home_after(chain, tmp_path, *(day for day in REBALANCES if day < rebalance))
+    run(market, home, rebalance, exporter, cold_start=rebalance == JULY)
     by_statsd = shown(exporter)
     text = exposition(published_gauges(Store(home), small_settings(home), CALENDAR))
     scraped = {
@@ -211,8 +212,9 @@ def test_refusals_and_errors_are_counted_and_pass_unchanged(exporter: StatsdExpo
     with pytest.raises(ZeroDivisionError), metrics.step("infer"):
         _ = 1 / 0
     with metrics.step("infer"):
-        pass
+        time.sleep(0.05)
     series = shown(exporter)
+    assert 0.05 <= series['apex_step_duration_seconds{step="infer"}'] < 5, "seconds of all three"
     assert series['apex_refusals_total{step="infer"}'] == 1
     assert series['apex_errors_total{step="infer"}'] == 1
     assert set(exporter.registry.counts.values()) == {3}
@@ -251,6 +253,7 @@ def test_a_burst_arrives(exporter: StatsdExporterDouble) -> None:
     assert shown(exporter)['apex_rows_total{kind="burst"}'] == 1000
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "bad..name", "a" * 70 + ".example", "::1"])
 def test_a_host_that_cannot_be_resolved_costs_a_moment_and_breaks_nothing(
     host: str,

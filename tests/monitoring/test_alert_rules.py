@@ -68,7 +68,7 @@ def test_the_unit_tests_can_fail(run_tool: RunTool, tmp_path: Path) -> None:
 
 def test_the_thresholds_of_the_settings_all_have_a_rule() -> None:
     for threshold in load_settings().thresholds:
-        wanted = f'apex_threshold{{metric="{threshold.metric}"}}'
+        wanted = f'apex_threshold{{job="apex-statsd", metric="{threshold.metric}"}}'
         (rule,) = (rule for rule in RULES if wanted in rule["expr"])
         comparison = threshold.comparison
         assert f" {comparison} on () group_right () max by (severity) ({wanted})" in " ".join(

@@ -50,7 +50,7 @@ def yielded(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> La
     found: Labels = dict(OF_PROMETHEUS)
     for name, labels, kind in series:
         for suffix in ("_sum", "_count") if kind == "summary" else ("",):
-            found.setdefault(name + suffix, set()).update(label for label, _ in labels)
+            found.setdefault(name + suffix, {"job", "instance"}).update(label for label, _ in labels)
     return found
 
 

@@ -173,8 +173,10 @@ def _prometheus_config(folder: Path, exporter: int, alertmanager: int) -> Path:
     document = yaml.safe_load((CONFIGS / "prometheus" / "prometheus.yml").read_text())
     document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     document["rule_files"] = [str(CONFIGS / "prometheus" / name) for name in document["rule_files"]]
-    (scrape,) = document["scrape_configs"]
-    scrape["static_configs"] = [{"targets": [f"127.0.0.1:{exporter}"]}]
+    assert [scrape["job_name"] for scrape in document["scrape_configs"]] == ["apex-statsd", "apex-web"]
+    # Nobody listens where the web server should be: Prometheus works without it.
+    for scrape, port in zip(document["scrape_configs"], (exporter, free_port()), strict=True):
+        scrape["static_configs"] = [{"targets": [f"127.0.0.1:{port}"]}]
     document["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]
     return _written(folder / "prometheus.yml", document)
 

@@ -67,7 +67,7 @@ def dag_states(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def get_one(*, key: str, task_id: str, dag_id: str, run_id: str) -> Any:
         assert (key, task_id, dag_id, run_id) == (WAITING, "dataset_fresh", DAG_ID, RUN_ID)
-        return answers["waiting"]
+        return answers["waiting"].pop() if isinstance(answers["waiting"], list) else answers["waiting"]
 
     monkeypatch.setattr(XCom, "get_one", get_one)
     return answers
@@ -344,6 +344,21 @@ def test_a_late_run_that_waits_says_for_what(servers: NoticeServers, dag_states:
     dag_states["waiting"] = vars(REFUSAL)
     pass_deadline()
     assert headlines(servers) == [f"[APEX WARNING] {DAG_ID} is late: it is wrong"]
+
+
+def test_a_sensor_that_is_just_looking_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, servers: NoticeServers, dag_states: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(notifications, "LOOK_SECONDS", 0.01)
+    dag_states["tasks"] = {"dataset_fresh": "running"}
+    dag_states["waiting"] = [vars(REFUSAL), None, None]
+    pass_deadline(1)
+    dag_states["waiting"] = None
+    pass_deadline(2)
+    assert headlines(servers) == [
+        f"[APEX WARNING] {DAG_ID} is late: it is wrong",
+        f"[APEX WARNING] {DAG_ID} is late",
+    ]
 
 
 def test_what_was_awaited_before_is_no_news(servers: NoticeServers, dag_states: dict[str, Any]) -> None:
