@@ -236,6 +236,15 @@ def test_airflow_publishes_what_the_steps_compute_without_it(
         assert alone.content_hash == by_airflow.content_hash
 
 
+def test_web_server_tells_the_published_values(world: World, history: History) -> None:
+    published = latest_version(world.store, LATEST)
+    assert published is not None
+    kept = published.artifact.read_json("run.json")["metrics"]["apex_selected_count"]
+    answer = httpx.get(f"{world.airflow.url}/apex/metrics")
+    assert answer.status_code == httpx.codes.OK
+    assert f"apex_selected_count {kept}" in answer.text.splitlines()
+
+
 def test_run_without_logical_date_repeats_the_month_and_changes_nothing(
     world: World, history: History
 ) -> None:
