@@ -122,7 +122,7 @@ def stop_on_critical(alerts: Iterable[Alert], where: str) -> None:
             ),
             received=", ".join(f"{alert.metric} = {alert.value:g}" for alert in critical),
             where=where,
-            remedy=f"{critical[0].remedy} Runbook: {critical[0].runbook}",
+            remedy=f"{critical[0].remedy} The runbook, {critical[0].runbook}, has more.",
         )
 
 

@@ -132,7 +132,7 @@ def test_the_stop_names_every_critical_alert_and_the_first_remedy() -> None:
     assert broken.value.expected == "not kept < 53 and not dim != 178"
     assert broken.value.received == "kept = 12, dim = 356"
     assert broken.value.where == "rebalance 2025-07-01"
-    assert broken.value.remedy == "Look. Runbook: docs/runbook.md#low-supply"
+    assert broken.value.remedy == "Look. The runbook, docs/runbook.md#low-supply, has more."
 
 
 def test_the_packaged_thresholds_are_the_four_of_the_deployment_notes() -> None:

@@ -146,7 +146,18 @@ def history(world: World) -> History:
 def _backfill(client: AirflowClient, first: dt.date, last: dt.date, conf: Mapping[str, object]) -> None:
     bounds = {"from_date": first, "to_date": last}
     instants = {name: CALENDAR.rebalance_instant(day).isoformat() for name, day in bounds.items()}
-    client.call("POST", "/backfills", json={"dag_id": DAG_ID, "dag_run_conf": dict(conf), **instants})
+    body = {"dag_id": DAG_ID, "dag_run_conf": dict(conf), **instants}
+    for _ in range(60):
+        try:
+            client.call("POST", "/backfills", json=body)
+        except httpx.HTTPStatusError as refused:
+            # Airflow runs one backfill of a DAG at a time, and closes one some time after its last run.
+            if refused.response.status_code != httpx.codes.CONFLICT:
+                raise
+            time.sleep(1.0)
+        else:
+            return
+    raise AssertionError("the backfill before was never closed")
 
 
 def _wait_for_run_of(client: AirflowClient, month: dt.date) -> str:
