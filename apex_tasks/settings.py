@@ -85,7 +85,8 @@ class FreshnessSettings(_Section):
         20, description="Sessions before the as-of session that make the trailing median."
     )
     poke_interval_seconds: Annotated[float, Field(gt=0)] = Field(
-        300.0, description="Seconds between two looks of the waiting sensor."
+        300.0,
+        description="Seconds between two looks of the waiting sensor; 10 or more where it really has to wait.",
     )
     timeout_minutes: Annotated[float, Field(gt=0)] = Field(
         180.0, description="Minutes until a dataset that stays incomplete fails the run."

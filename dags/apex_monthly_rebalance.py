@@ -139,7 +139,7 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
             task_id="month_before",
             doc_md="Wait for the book of the month before, so that months are planned in order.",
             mode="reschedule",
-            poke_interval=5,
+            poke_interval=10,  # Airflow may take a sensor that looks again within 5 s for a failed one
             timeout=SETTINGS.freshness.timeout_minutes * 60,
             **IO_RETRIES,
         )
