@@ -19,6 +19,7 @@ from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import CODE, open_dataset
 from apex_tasks.refusal import Refusal
 from apex_tasks.request import RunRequest
+from apex_tasks.settings import Normalization
 from apex_tasks.store import Artifact, FileWriter, Store, content_key, file_sha256
 from apex_tasks.tables import parquet_bytes, read_table
 
@@ -104,26 +105,33 @@ def build_panel(
             **artifact.details,
         }
     )
-    require_supply(reference.eligible, bundle, request.as_of, request.dataset)
+    normalization = request.settings.ranking.normalization
+    require_supply(reference.eligible, bundle, request.as_of, request.dataset, normalization)
     return reference
 
 
-def require_supply(eligible: int, bundle: ResolvedBundle, as_of: dt.date, where: object) -> None:
+def require_supply(
+    eligible: int, bundle: ResolvedBundle, as_of: dt.date, where: object, normalization: Normalization
+) -> None:
     """Refuse a session with fewer eligible stocks than the bundle's `min_stocks_per_day`.
 
     Raises
     ------
     Refusal
-        Names both numbers.
+        Names both numbers, and what makes a stock eligible.
     """
     if eligible < bundle.min_stocks_per_day:
+        window = f"a row on the day and {bundle.lookback} rows up to it"
+        remedy = "Deliver a dataset that reaches far enough back and is complete on the as-of session."
+        if normalization is Normalization.RAW:
+            window += ", none with a missing value (raw)"
+            remedy = "Raw mode takes no missing value: use csz (production), or a dataset without gaps."
         raise Refusal(
             f"too few eligible stocks on {as_of}",
-            expected=f"at least {bundle.min_stocks_per_day}, each with a row on the day and {bundle.lookback} rows "
-            "up to it",
+            expected=f"at least {bundle.min_stocks_per_day}, each with {window}",
             received=eligible,
             where=where,
-            remedy="Deliver a dataset that reaches far enough back and is complete on the as-of session.",
+            remedy=remedy,
         )
 
 

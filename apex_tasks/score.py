@@ -55,7 +55,7 @@ def score(
         progress=progress,
     )
     windows = panel.windows[as_of]
-    require_supply(len(windows.codes), resolved, as_of, dataset)
+    require_supply(len(windows.codes), resolved, as_of, dataset, settings.ranking.normalization)
     shape = model_shape(resolved)
     scores = score_windows(
         load_model(shape, checkpoint.state_dict),

@@ -305,6 +305,16 @@ def test_a_bad_dataset_is_refused_in_one_message(
     assert published_bytes(tmp_path / "home") == {}
 
 
+def test_raw_mode_says_that_missing_values_leave_no_stock(
+    apex: Apex, market: SmallMarket, tmp_path: Path
+) -> None:
+    dataset = tmp_path / "gaps.parquet"
+    with_column("rsi_14", lambda column: pa.nulls(len(column), column.type))(market, dataset)
+    score = ("score", "--as-of", AS_OF[JULY], "--dataset", dataset, "--out", tmp_path / "scores.parquet")
+    assert apex(*score)[0] == 0
+    assert "Raw mode takes no missing value" in refusal(apex(*score, "--normalization", "raw"))
+
+
 def test_missing_features_are_refused_in_strict_and_filled_otherwise(
     apex: Apex, market: SmallMarket, tmp_path: Path
 ) -> None:
