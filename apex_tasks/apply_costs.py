@@ -97,19 +97,13 @@ def apply_costs(
     ranked = ranked_scores(read_forecasts(store.get(SCORES, scores.key)), request.settings.ranking.horizon)
     current, warnings = _current_book(request, parent, prices)
     plan = _plan(request, bundle, ranked, prices, current)
-    metrics = {
-        **_metrics(bundle, panel, ranked, plan),
-        "first_build": int(not current.positions),
-        "score_rank_correlation": _rank_correlation(ranked, parent),
-        "bundle_age_days": _bundle_age_days(bundle, request.as_of),
-        "calendar_horizon_days": (LAST_DAY - request.rebalance_date).days,
-    }
+    metrics = _metrics(request, bundle, panel, ranked, parent, plan)
     observe(metrics)
     broken = alerts.evaluate(
         request.settings.thresholds,
         metrics,
         request.settings.ranking.top_k,
-        first_build=not current.positions,
+        first_build=plan.first_build,
     )
     alerts.stop_on_critical(broken, f"rebalance {request.rebalance_date}, as-of {request.as_of}")
     document = {
@@ -165,13 +159,16 @@ class _Plan:
     current_weights: dict[str, float]
     orders: Orders
 
+    @property
+    def first_build(self) -> bool:
+        """Nothing is held before the trades."""
+        return not self.current_weights
+
 
 def _parent(request: RunRequest, store: Store, calendar: TseCalendar) -> PublishedPortfolio | None:
     """The last published book, no older than the rebalance day before this one."""
     parent = last_published_before(store, request.rebalance_date)
-    due = calendar.latest_rebalance_session(
-        request.rebalance_date - dt.timedelta(days=1), request.settings.schedule.nth_session
-    )
+    due = calendar.previous_rebalance_session(request.rebalance_date, request.settings.schedule.nth_session)
     if parent is not None and parent.rebalance_date >= due:
         return parent
     if request.cold_start:
@@ -265,7 +262,12 @@ def _plan(
 
 
 def _metrics(
-    bundle: ResolvedBundle, panel: PanelReference, ranked: pd.DataFrame, plan: _Plan
+    request: RunRequest,
+    bundle: ResolvedBundle,
+    panel: PanelReference,
+    ranked: pd.DataFrame,
+    parent: PublishedPortfolio | None,
+    plan: _Plan,
 ) -> dict[str, float | None]:
     scores = ranked["Score"].to_numpy(dtype=np.float64)
     return {
@@ -288,6 +290,10 @@ def _metrics(
         "score_best": float(scores[0]),
         "score_worst": float(scores[-1]),
         "score_std": float(scores.std()),
+        "first_build": int(plan.first_build),
+        "score_rank_correlation": _rank_correlation(ranked, parent),
+        "bundle_age_days": _bundle_age_days(bundle, request.as_of),
+        "calendar_horizon_days": (LAST_DAY - request.rebalance_date).days,
     }
 
 

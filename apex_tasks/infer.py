@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
@@ -13,10 +15,13 @@ from apex_tasks.build_panel import PANELS, ROWS, WINDOW_START, PanelReference, r
 from apex_tasks.bundle import ResolvedBundle, open_checkpoint
 from apex_tasks.dataset.schema import CODE
 from apex_tasks.request import RunRequest
+from apex_tasks.settings import InferenceSettings
 from apex_tasks.store import Artifact, Store, content_key
 from apex_tasks.tables import parquet_bytes, read_table
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from apex_tasks.model.patchtst import ModelShape
 
 SCORES = "scores"
@@ -104,23 +109,53 @@ def model_shape(bundle: ResolvedBundle) -> ModelShape:
     )
 
 
-def _score(request: RunRequest, bundle: ResolvedBundle, panel: Artifact, store: Store, key: str) -> Artifact:
+def forecast(
+    bundle: ResolvedBundle,
+    state_dict: Mapping[str, Tensor],
+    rows: npt.NDArray[np.float32],
+    codes: npt.ArrayLike,
+    window_start: npt.NDArray[np.int64],
+    settings: InferenceSettings,
+) -> pd.DataFrame:
+    """Score windows with a bundle's weights.
+
+    Parameters
+    ----------
+    rows : (n_rows, n_features) float32
+        Row store of a panel.
+    codes, window_start : (n_stocks,)
+        Eligible stocks, and the first row of each one's window.
+
+    Returns
+    -------
+    DataFrame
+        As `read_forecasts` gives them.
+    """
     from apex_tasks.model.scoring import load_model, score_windows
 
-    windows = read_windows(panel)
     shape = model_shape(bundle)
-    model = load_model(shape, open_checkpoint(bundle))
+    scores = score_windows(
+        load_model(shape, state_dict),
+        rows,
+        window_start,
+        bundle.lookback,
+        batch_size=settings.batch_size,
+        workers=settings.workers,
+    )
+    return pd.DataFrame({CODE: codes, **{f"h{h}": scores[:, i] for i, h in enumerate(shape.horizons)}})
+
+
+def _score(request: RunRequest, bundle: ResolvedBundle, panel: Artifact, store: Store, key: str) -> Artifact:
+    windows = read_windows(panel)
     with panel.local_file(ROWS) as rows_file:
-        scores = score_windows(
-            model,
+        forecasts = forecast(
+            bundle,
+            open_checkpoint(bundle),
             np.load(rows_file, mmap_mode="r", allow_pickle=False),
+            windows[CODE],
             windows[WINDOW_START].to_numpy(),
-            bundle.lookback,
-            batch_size=request.settings.inference.batch_size,
-            workers=request.settings.inference.workers,
+            request.settings.inference,
         )
-    columns = {f"h{horizon}": scores[:, i] for i, horizon in enumerate(shape.horizons)}
-    forecasts = pd.DataFrame({CODE: windows[CODE], **columns})
     return store.write(
         SCORES, key, files={FORECASTS: parquet_bytes(forecasts)}, details={"stocks": len(windows)}
     )

@@ -13,8 +13,8 @@ from apex_tasks.bundle.checkpoint import load_checkpoint
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
-from apex_tasks.dataset.schema import CODE, open_dataset
-from apex_tasks.infer import model_shape, ranked_scores
+from apex_tasks.dataset.schema import open_dataset
+from apex_tasks.infer import forecast, ranked_scores
 from apex_tasks.settings import ApexSettings
 
 
@@ -37,8 +37,6 @@ def score(
     Refusal
         Bundle or dataset are refused, the dataset lacks the session, or too few stocks are eligible.
     """
-    from apex_tasks.model.scoring import load_model, score_windows
-
     freshness = check_freshness(str(dataset), as_of, settings.freshness)
     if freshness.rows == 0:
         raise freshness.refusal()
@@ -56,14 +54,7 @@ def score(
     )
     windows = panel.windows[as_of]
     require_supply(len(windows.codes), resolved, as_of, dataset, settings.ranking.normalization)
-    shape = model_shape(resolved)
-    scores = score_windows(
-        load_model(shape, checkpoint.state_dict),
-        panel.rows,
-        windows.start,
-        resolved.lookback,
-        batch_size=settings.inference.batch_size,
-        workers=settings.inference.workers,
+    forecasts = forecast(
+        resolved, checkpoint.state_dict, panel.rows, windows.codes, windows.start, settings.inference
     )
-    forecasts = {f"h{horizon}": scores[:, i] for i, horizon in enumerate(shape.horizons)}
-    return ranked_scores(pd.DataFrame({CODE: windows.codes, **forecasts}), settings.ranking.horizon)
+    return ranked_scores(forecasts, settings.ranking.horizon)

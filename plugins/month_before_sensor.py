@@ -32,8 +32,8 @@ class MonthBeforeSensor(BaseSensorOperator):
             return True
         with refusal_fails():
             request, calendar = request_of(context), TseCalendar.load()
-            day_before = request.rebalance_date - dt.timedelta(days=1)
-            before = calendar.latest_rebalance_session(day_before, request.settings.schedule.nth_session)
+            nth_session = request.settings.schedule.nth_session
+            before = calendar.previous_rebalance_session(request.rebalance_date, nth_session)
             if latest_version(Store(request.settings.home), before) is not None:
                 return True
         slot = calendar.rebalance_instant(before).astimezone(dt.UTC)

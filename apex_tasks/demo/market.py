@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from upath import UPath
 
 from apex_tasks.dataset.price_features import compute_price_features
 from apex_tasks.dataset.progress import ReportProgress
@@ -17,6 +17,7 @@ from apex_tasks.demo.defaults import DEFAULT_END, DEFAULT_SEED, DEFAULT_SESSIONS
 from apex_tasks.demo.signals import published_columns
 from apex_tasks.demo.simulation import SyntheticMarket, simulate_market
 from apex_tasks.refusal import Refusal
+from apex_tasks.store import write_file
 
 PRICES_FILE, DATASET_FILE, README_FILE = "prices.parquet", "dataset.parquet", "README.md"
 ROWS_PER_GROUP = 1 << 17
@@ -141,17 +142,12 @@ def _price_table(market: SyntheticMarket) -> pa.Table:
 
 def _write_parquet(table: pa.Table, path: Path, seed: int) -> None:
     label = {b"apex.synthetic": b"true", b"apex.seed": str(seed).encode(), b"apex.notice": NOTICE.encode()}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        pq.write_table(
-            table.replace_schema_metadata({**(table.schema.metadata or {}), **label}),
-            part,
-            compression="zstd",
-            row_group_size=ROWS_PER_GROUP,
-        )
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    labelled = table.replace_schema_metadata({**(table.schema.metadata or {}), **label})
+
+    def write(part: Path) -> None:
+        pq.write_table(labelled, part, compression="zstd", row_group_size=ROWS_PER_GROUP)
+
+    write_file(UPath(path), write)
 
 
 def _readme(stocks: int, sessions: int, seed: int, end: date) -> str:

@@ -159,6 +159,10 @@ class TseCalendar:
         month_before = on_or_before.replace(day=1) - _ONE_DAY
         return self.rebalance_session(month_before.year, month_before.month, nth)
 
+    def previous_rebalance_session(self, before: date, nth: int = 1) -> date:
+        """Return the last rebalance day strictly before `before`."""
+        return self.latest_rebalance_session(before - _ONE_DAY, nth)
+
     def next_rebalance_session(self, after: date, nth: int = 1) -> date:
         """Return the first rebalance day strictly after `after`."""
         session = self.rebalance_session(after.year, after.month, nth)
