@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import datetime
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from upath import UPath
 
 from apex_tasks.dataset.price_features.definitions import LEFT_OUT_FEATURES, PRICE_FEATURES
 from apex_tasks.dataset.price_features.engine import feature_columns, with_features
 from apex_tasks.dataset.price_features.rows import read_prices
 from apex_tasks.refusal import Refusal
+from apex_tasks.store import write_file
 
 ROW_GROUP_ROWS = 131_072
 _READ, _COMPUTED = 0.1, 0.6
@@ -114,17 +115,15 @@ def _read(prices_file: Path) -> pa.Table:
 
 def _write(dataset: pa.Table, out: Path, report: Callable[[float], None]) -> None:
     """Write beside `out`, then rename: a reader sees the old file or the new one, never a part."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
     order = pq.SortingColumn.from_ordering(dataset.schema, [("Date", "ascending"), ("Code", "ascending")])
-    try:
-        with unfinished.open("wb") as sink:
-            with pq.ParquetWriter(sink, dataset.schema, compression="zstd", sorting_columns=order) as writer:
-                for start in range(0, dataset.num_rows, ROW_GROUP_ROWS):
-                    writer.write_table(dataset.slice(start, ROW_GROUP_ROWS), row_group_size=ROW_GROUP_ROWS)
-                    report(min(1.0, (start + ROW_GROUP_ROWS) / dataset.num_rows))
-            sink.flush()
-            os.fsync(sink.fileno())
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
+
+    def write(unfinished: Path) -> None:
+        with pq.ParquetWriter(
+            unfinished, dataset.schema, compression="zstd", sorting_columns=order
+        ) as writer:
+            for start in range(0, dataset.num_rows, ROW_GROUP_ROWS):
+                writer.write_table(dataset.slice(start, ROW_GROUP_ROWS), row_group_size=ROW_GROUP_ROWS)
+                report(min(1.0, (start + ROW_GROUP_ROWS) / dataset.num_rows))
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_file(UPath(out), write, durable=True)
