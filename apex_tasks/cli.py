@@ -236,7 +236,7 @@ def calendar_command(
 
     calendar, nth = TseCalendar.load(), load_settings().schedule.nth_session
     days = calendar.sessions(start.date(), end.date())
-    rebalances = [day for day in days if day == calendar.rebalance_session(day.year, day.month, nth)]
+    rebalances = calendar.rebalance_sessions(start.date(), end.date(), nth)
     rows = [
         {
             "rebalance": day,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -145,6 +145,27 @@ class PortfolioSettings(_Section):
     )
 
 
+class EnhancedSettings(_Section):
+    """Enhanced inference (EI): the two options of v0.1.0 that production leaves off."""
+
+    hysteresis: bool = Field(
+        False, description="A.3: the best entry_k enter, held names stay within the best exit_k; no gate."
+    )
+    entry_k: Annotated[int, Field(ge=1)] = Field(35, description="Best names of the pool that may enter.")
+    exit_k: Annotated[int, Field(ge=1)] = Field(60, description="Best names of the pool that may stay.")
+    neutralisation: bool = Field(
+        False, description="A.4: sector and volatility_60d are regressed out of the scores before ranking."
+    )
+    gamma: Annotated[float, Field(ge=0, le=1)] = Field(0.3, description="Share of the fit that is taken out.")
+    ridge_alpha: Annotated[float, Field(gt=0)] = Field(10.0, description="Penalty of the ridge regression.")
+
+    @model_validator(mode="after")
+    def _exit_after_entry(self) -> Self:
+        if self.exit_k < self.entry_k:
+            raise ValueError(f"exit_k must be at least entry_k ({self.entry_k})")
+        return self
+
+
 class InferenceSettings(_Section):
     """How the forward pass uses the machine; it never changes a score beyond 1e-5."""
 
@@ -241,6 +262,7 @@ class ApexSettings(BaseSettings):
     ranking: RankingSettings = RankingSettings()
     selection: SelectionSettings = SelectionSettings()
     portfolio: PortfolioSettings = PortfolioSettings()
+    enhanced: EnhancedSettings = EnhancedSettings()
     inference: InferenceSettings = InferenceSettings()
     bundle_limits: BundleLimits = BundleLimits()
     notifications: NotificationSettings = NotificationSettings()

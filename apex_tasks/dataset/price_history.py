@@ -12,6 +12,9 @@ import pandas as pd
 
 from apex_tasks.dataset.schema import CLOSE, CODE, DATE
 
+PRICE_HISTORY_DAYS = 70
+"""Calendar days of prices that a rebalance looks back: enough to settle orders of two months ago."""
+
 
 class PriceHistory:
     """Market rows of a range of days; nothing outside the range is known.
