@@ -51,6 +51,20 @@ class Policy(StrEnum):
     CAPPED = "capped"
 
 
+class Timing(StrEnum):
+    """When a backtest's orders are decided and filled."""
+
+    LIVE = "live"
+    SAME_CLOSE = "same_close"
+
+
+class Sessions(StrEnum):
+    """Whose sessions set the rebalance days of a backtest."""
+
+    TSE = "tse"
+    DATASET = "dataset"
+
+
 class Severity(StrEnum):
     """What a broken alert threshold does: stop before publish, or go on and tell."""
 

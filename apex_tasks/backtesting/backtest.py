@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from apex_tasks.backtesting.forecaster import Forecaster
 from apex_tasks.backtesting.result import BacktestResult, summarise
-from apex_tasks.backtesting.schedule import Rebalance, Sessions, monthly_schedule
-from apex_tasks.backtesting.simulation import Plan, Simulation, Timing, simulate_live, simulate_same_close
+from apex_tasks.backtesting.schedule import Rebalance, monthly_schedule
+from apex_tasks.backtesting.simulation import Plan, Simulation, simulate_live, simulate_same_close
 from apex_tasks.bundle import ResolvedBundle, read_bundle, resolve_bundle
 from apex_tasks.bundle.checkpoint import load_checkpoint
 from apex_tasks.dataset.price_history import PRICE_HISTORY_DAYS, PriceHistory
@@ -21,9 +21,10 @@ from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import CLOSE, DatasetFile, open_dataset
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.portfolio.book import Book
+from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS
 from apex_tasks.portfolio.monthly_plan import MonthlyPlan, plan_month
 from apex_tasks.refusal import Refusal
-from apex_tasks.settings import ApexSettings
+from apex_tasks.settings import ApexSettings, Sessions, Timing
 from apex_tasks.store import file_sha256
 
 
@@ -137,9 +138,7 @@ def open_market(
     bundle = resolve_bundle(files, request.dataset, request.settings)
     checkpoint = load_checkpoint(files.contents[bundle.checkpoint_path], bundle.checkpoint_path)
     dataset = open_dataset(request.dataset, numeric=bundle.plan.columns)
-    forecaster = Forecaster(
-        bundle, checkpoint.state_dict, dataset, request.end, request.settings, progress
-    )
+    forecaster = Forecaster(bundle, checkpoint.state_dict, dataset, request.end, request.settings, progress)
     return Market(request, bundle, dataset, forecaster, calendar, progress)
 
 
@@ -165,6 +164,7 @@ def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestRe
     return summarise(
         simulation,
         capital_jpy=capital,
+        synthetic=market.bundle.synthetic or market.dataset.synthetic,
         warnings=_warnings(market, simulation),
         settings={
             "start": str(request.start),
@@ -237,10 +237,39 @@ def _planner(market: Market, settings: ApexSettings) -> Plan:
     return plan
 
 
-def _counter(progress: ReportProgress | None, description: str, total: int):
+def _counter(progress: ReportProgress | None, description: str, total: int) -> Callable[[int], None]:
     return lambda done: progress(description, done, total) if progress else None
 
 
 def _warnings(market: Market, simulation: Simulation) -> list[str]:
+    """What a reader must know of the data before believing the figures."""
     warnings = check_units(market.history.frame, market.days[-1], market.dataset.path)
+    last, end = market.days[-1], market.request.end
+    if end > last and (missing := market.calendar.sessions(last + dt.timedelta(days=1), end)):
+        warnings.append(f"the dataset ends on {last}, {len(missing)} TSE sessions before {end}")
+    if market.bundle.plan.filled:
+        warnings.append(f"{len(market.bundle.plan.filled)} features are not in the dataset and were fed as 0")
+    if cells := market.forecaster.non_finite_cells:
+        warnings.append(f"{cells} NaN or infinite cells of features were treated as missing")
+    unfilled = [str(done.rebalance.date) for done in simulation.rebalances if done.fills is None]
+    if unfilled:
+        warnings.append(f"no closes in the dataset, orders count as estimated: {', '.join(unfilled)}")
+    delisted: dict[str, dt.date] = {}
+    for day in simulation.days:
+        for code in day.delisted:
+            delisted.setdefault(code, day.session)
+    if delisted:
+        warnings.append(
+            f"{len(delisted)} held names had no row for {DELISTED_AFTER_SESSIONS} sessions and count as cash at "
+            f"their last price: {_list(delisted.items())}"
+        )
+    if splits := simulation.unadjusted_splits:
+        warnings.append(
+            f"{len(splits)} splits of held names are not adjusted for in same_close timing, as in v0.1.0: "
+            f"{_list((code, day) for day, code in splits)}"
+        )
     return warnings
+
+
+def _list(dated_codes: Iterable[tuple[str, dt.date]]) -> str:
+    return ", ".join(f"{code} ({day})" for code, day in dated_codes)

@@ -93,8 +93,9 @@ class FailedAttempt(_Row):
 
 
 class BacktestResult(_Row):
-    """A whole backtest; `docs/backtest.md` describes every part."""
+    """A whole backtest; docs/backtest.md describes every part."""
 
+    synthetic: bool
     performance: Performance
     rebalances: tuple[RebalanceRow, ...]
     failed_attempts: tuple[FailedAttempt, ...]
@@ -125,6 +126,7 @@ def summarise(
     simulation: Simulation,
     *,
     capital_jpy: float,
+    synthetic: bool,
     warnings: Sequence[str],
     settings: Mapping[str, Any],
     hashes: Mapping[str, str],
@@ -138,6 +140,7 @@ def summarise(
     """
     traded = [rebalanced.traded for rebalanced in simulation.rebalances]
     return BacktestResult(
+        synthetic=synthetic,
         performance=measure_performance(
             [day.book.portfolio_value_jpy for day in simulation.days],
             initial_capital_jpy=capital_jpy,

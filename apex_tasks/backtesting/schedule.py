@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from enum import StrEnum
 from itertools import groupby
 from typing import NamedTuple
 
 from apex_tasks.market.calendar import TseCalendar
-
-
-class Sessions(StrEnum):
-    """What counts as a session."""
-
-    TSE = "tse"
-    DATASET = "dataset"
+from apex_tasks.settings import Sessions
 
 
 class Rebalance(NamedTuple):
@@ -55,8 +48,8 @@ def monthly_schedule(
         due = calendar.rebalance_sessions(start, min(end, days[-1]), nth_session) if start <= days[-1] else []
         return [Rebalance(day, calendar.as_of(day)) for day in due]
     found = []
-    for (year, month), group in groupby(enumerate(days), key=lambda item: (item[1].year, item[1].month)):
-        positions = [position for position, _ in group]
+    for _, month in groupby(enumerate(days), key=lambda item: (item[1].year, item[1].month)):
+        positions = [position for position, _ in month]
         if len(positions) < nth_session or positions[0] == 0:
             continue
         position = positions[nth_session - 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from itertools import pairwise
 
 from apex_tasks.backtesting.schedule import Rebalance
 from apex_tasks.dataset.price_history import PRICE_HISTORY_DAYS, PriceHistory
@@ -20,13 +20,6 @@ from apex_tasks.refusal import Refusal
 
 Plan = Callable[[Book, Rebalance, PriceHistory], MonthlyPlan]
 """Plans a rebalance from the book at its as-of close; the prices reach no further than that close."""
-
-
-class Timing(StrEnum):
-    """When orders are decided and filled."""
-
-    LIVE = "live"
-    SAME_CLOSE = "same_close"
 
 
 @dataclass(frozen=True)
@@ -158,7 +151,7 @@ def simulate_same_close(
     simulation = Simulation()
     book = Book.cold(capital_jpy, days[0])
     month: tuple[int, int] | None = None
-    for number, (today, tomorrow) in enumerate(zip(days, days[1:], strict=False)):
+    for number, (today, tomorrow) in enumerate(pairwise(days)):
         on_session(number)
         fills = None
         if not book.positions or (today.year, today.month) != month:
@@ -174,7 +167,7 @@ def simulate_same_close(
                 simulation.rebalances.append(Rebalanced(rebalance, planned, fills))
         simulation.unadjusted_splits += _splits_of_held(book, history, today, tomorrow)
         book = book.mark(history.on(tomorrow, CLOSE), tomorrow)
-        simulation.days.append(LedgerDay(tomorrow, book, fills, 0.0, ()))
+        simulation.days.append(LedgerDay(tomorrow, book, fills))
     on_session(len(days))
     return simulation
 

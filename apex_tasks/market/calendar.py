@@ -160,7 +160,9 @@ class TseCalendar:
             `end` is before `start`.
         """
         return [
-            day for day in self.sessions(start, end) if day == self.rebalance_session(day.year, day.month, nth)
+            day
+            for day in self.sessions(start, end)
+            if day == self.rebalance_session(day.year, day.month, nth)
         ]
 
     def latest_rebalance_session(self, on_or_before: date, nth: int = 1) -> date:

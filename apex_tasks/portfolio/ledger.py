@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from apex_tasks.dataset.price_history import PriceHistory
 from apex_tasks.dataset.prices import ADJUSTMENT, ADV
-from apex_tasks.dataset.schema import CLOSE, CODE
+from apex_tasks.dataset.schema import CLOSE, CODE, DATE
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.dividends import AdjustedClose, dividends_per_share
@@ -38,13 +39,23 @@ class LedgerDay:
         Dividends of stocks that were held over night, paid into the cash.
     split_codes
         Held stocks whose number of shares changed.
+    delisted
+        Held stocks without a row for `DELISTED_AFTER_SESSIONS` sessions. The book keeps them at their last price, as
+        the orders of the next rebalance do; the ledger counts them as cash.
     """
 
     session: dt.date
     book: Book
     fills: Orders | None
-    dividends_jpy: float
-    split_codes: tuple[str, ...]
+    dividends_jpy: float = 0.0
+    split_codes: tuple[str, ...] = ()
+    delisted: tuple[str, ...] = ()
+
+    @property
+    def cash_jpy(self) -> float:
+        """Cash, with the names taken for delisted closed at their last price."""
+        positions = self.book.positions
+        return math.fsum((self.book.cash_jpy, *(positions[code].value_jpy for code in self.delisted)))
 
 
 @dataclass(frozen=True)
@@ -93,9 +104,11 @@ def carry_forward(
         See `settle` and `Book.mark`.
     """
     history = history.between(dt.date.min, until)
-    sessions = [day for day in history.sessions() if day >= fill_date]
+    all_sessions = history.sessions()
+    sessions = [day for day in all_sessions if day >= fill_date]
     history = history.of(before.positions.keys() | {order.code for order in ordered.rows})
     adjustments = _Adjustments(history, ordered.as_of)
+    listings = _Listings(history, all_sessions)
     days: list[LedgerDay] = []
     fills, book = None, ordered.book
     if sessions and sessions[0] == fill_date:
@@ -111,12 +124,13 @@ def carry_forward(
             CostModel(),
         )
         book = fills.book
-        days.append(LedgerDay(fill_date, book, fills, paid, _split_codes(before, factors)))
+        split = _split_codes(before, factors)
+        days.append(LedgerDay(fill_date, book, fills, paid, split, listings.gone(book, fill_date)))
     for session in sessions[len(days) :]:
         factors, dividends = adjustments.until(session)
         paid, split = _paid(book, dividends), _split_codes(book, factors)
         book = _with_cash(book, paid).roll(factors).mark(history.on(session, CLOSE), session)
-        days.append(LedgerDay(session, book, None, paid, split))
+        days.append(LedgerDay(session, book, None, paid, split, listings.gone(book, session)))
     return CarriedBook(book.mark({}, until), tuple(days), fills)
 
 
@@ -137,6 +151,28 @@ class _Adjustments:
         dividends = dividends_per_share(self._known, today)
         self._known |= today
         return factors, dividends
+
+
+class _Listings:
+    """For how many sessions stocks have had no row."""
+
+    def __init__(self, history: PriceHistory, sessions: Sequence[dt.date]) -> None:
+        self._sessions = sessions
+        self._rows: dict[str, list[dt.date]] = {}
+        for code, day in zip(history.frame[CODE], history.frame[DATE], strict=True):
+            self._rows.setdefault(code, []).append(day)
+
+    def gone(self, book: Book, session: dt.date) -> tuple[str, ...]:
+        """Held stocks that are taken for delisted on a session, by Code."""
+        return tuple(
+            code for code in book.positions if self._absent(code, session) >= DELISTED_AFTER_SESSIONS
+        )
+
+    def _absent(self, code: str, session: dt.date) -> int:
+        rows = self._rows.get(code, [])
+        seen = bisect_right(rows, session)
+        since = bisect_right(self._sessions, rows[seen - 1]) if seen else 0
+        return bisect_right(self._sessions, session) - since
 
 
 def _adjusted_closes(rows: pd.DataFrame) -> dict[str, AdjustedClose]:
