@@ -81,6 +81,12 @@ def test_p_values_without_drift_are_uniform():
     assert np.mean(np.array(p_values) < 0.5) == pytest.approx(0.5, abs=0.06)
 
 
+def test_small_samples_have_exact_p_values():
+    """Three against three apart: 2 of the 20 ways to mix them are as far apart."""
+    assert kolmogorov_smirnov([1, 2, 3], [4, 5, 6]) == pytest.approx((1.0, 0.1))
+    assert kolmogorov_smirnov([1.0], [1.0]) == (0.0, 1.0)
+
+
 def _index_by_loops(old, new, bins):
     """Bins as predicates over all distinct values; no cut is ever sorted into."""
     ordered = sorted(old)
