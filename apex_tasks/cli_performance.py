@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 DEVIATES = 4
 """Exit code where a live figure deviates from its benchmark."""
 
+LEAST_ROUNDED = 1_000
+"""Figures from here on are shown without decimals."""
+
 performance_app = typer.Typer()
 
 
@@ -107,7 +110,9 @@ def _figures(report: PerformanceReport) -> dict[str, Any]:
 
 
 def _number(figure: float | None) -> str:
-    return "-" if figure is None else f"{figure:.4g}"
+    if figure is None:
+        return "-"
+    return f"{figure:,.0f}" if abs(figure) >= LEAST_ROUNDED else f"{figure:.4g}"
 
 
 def _deviation(found: Comparison) -> str:

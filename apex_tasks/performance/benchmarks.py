@@ -19,6 +19,7 @@ PERIOD, REBALANCES = "backtest_period", "rebalances"
 _NUMBER = re.compile(
     r"([+-]?)\s*(\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+)\s*(%|pct|percent|per cent)?"
 )
+_SHOWN = 20
 _DAY = re.compile(r"\d{4}[-/]\d{2}[-/]\d{2}")
 
 
@@ -155,7 +156,7 @@ def _parse(metric: Metric, value: JsonValue) -> tuple[float, bool]:
     if value is None:
         raise NotReadable("the manifest has none")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        number, has_sign = float(value), False
+        number, has_sign = _float(value), False
     else:
         text = (
             str(value)
@@ -169,8 +170,16 @@ def _parse(metric: Metric, value: JsonValue) -> tuple[float, bool]:
             raise NotReadable(f"neither a number nor a percentage: {value!r}")
         number, has_sign = float(found[1] + found[2].replace(",", "")), found[3] is not None
     if not math.isfinite(number):
-        raise NotReadable(f"not a finite number: {value!r}")
+        raise NotReadable(f"not a finite number: {str(value)[:_SHOWN]}")
     return number, has_sign
+
+
+def _float(value: float) -> float:
+    """A JSON number as float64, infinite where it is too large: JSON bounds no integer."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _sessions(period: JsonValue, calendar: TseCalendar) -> int:
