@@ -26,7 +26,9 @@ FACT_CHARACTERS = 1500
 RERUN_IS_SAFE = (
     "The fund has no portfolio for the month until publish succeeds. Clearing failed tasks is always safe."
 )
-NOBODY_IS_HIT = "No order depends on it; until it succeeds nobody watches the live performance. Clearing failed tasks is always safe."
+NOBODY_IS_HIT = (
+    "No order depends on it, but until it succeeds nobody watches the live performance. Clearing is safe."
+)
 
 
 class RunbookEntry(StrEnum):

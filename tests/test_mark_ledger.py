@@ -1,4 +1,4 @@
-"""The ledger against a loop written by hand, over a market with a split, a dividend, a delisting and an unfilled buy."""
+"""The ledger against a loop by hand, over a market with a split, a dividend, a delisting and an unfilled buy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -174,8 +175,8 @@ def test_every_session_is_that_of_a_loop_by_hand(eventful: Eventful) -> None:
     for mine, theirs in zip(expected, found.itertuples(index=False), strict=True):
         assert mine[0] == theirs[0]
         assert list(theirs[1:]) == pytest.approx(list(mine[1:]), rel=1e-9, abs=1e-6)
-    values = [10_000_000.0, *(row[1] for row in expected)]
-    returns = [0.0, *((now / then - 1) * 100 for then, now in zip(values[1:], values[2:], strict=False))]
+    values = [row[1] for row in expected]
+    returns = [0.0, *((now / then - 1) * 100 for then, now in pairwise(values))]
     assert daily["daily_return"].tolist() == pytest.approx(returns, rel=1e-6, abs=1e-9)
 
     assert missed == [eventful.unfilled]

@@ -97,9 +97,18 @@ def test_the_period_is_counted_in_sessions_of_the_exchange(period: Any) -> None:
 
 @pytest.mark.parametrize(
     "period",
-    [None, "22 months", 2024, "2024-01-01", "2025-10-31 to 2024-01-01", "2024-13-01 to 2025-01-01", "1980-01-01 1981-01-01",
-     "2025-01-01 to 2025-01-02", ["2024-01-01", "2024-06-01", "2025-01-01"]],
-)  # fmt: skip
+    [
+        None,
+        "22 months",
+        2024,
+        "2024-01-01",
+        "2025-10-31 to 2024-01-01",
+        "2024-13-01 to 2025-01-01",
+        "1980-01-01 to 1981-01-01",
+        "2025-01-01 to 2025-01-02",
+        ["2024-01-01", "2024-06-01", "2025-01-01"],
+    ],
+)
 def test_a_period_that_names_no_two_days_has_a_reason(period: Any) -> None:
     found = read_benchmarks({"backtest_period": period}, CALENDAR)
     assert found.sessions is None
