@@ -32,7 +32,7 @@ from apex_tasks.performance_request import PerformanceRequest
 from apex_tasks.published import RUN_FILE, SCORES_FILE, PublishedPortfolio, latest_version, published_dates
 from apex_tasks.refusal import Refusal
 from apex_tasks.statistics.performance import Performance
-from apex_tasks.store import Artifact, Store, canonical_json, content_key
+from apex_tasks.store import Artifact, Store, canonical_json, content_key, file_sha256
 from apex_tasks.tables import csv_bytes, read_table
 
 PERFORMANCES = "performance"
@@ -74,8 +74,10 @@ def judge_performance(
     Raises
     ------
     Refusal
-        The ledger or a published month was changed in the store, or the dataset cannot be read.
+        The dataset is another one than the ledger was marked with, or cannot be read; the ledger or a published month
+        was changed in the store.
     """
+    _require_same_dataset(request.dataset, ledger.dataset_sha256)
     judgement = _Judgement(request, ledger, store, calendar)
     key = content_key(
         format=FORMAT,
@@ -106,6 +108,18 @@ def read_report(store: Store, name: str) -> PerformanceReport:
         It is not in the store, or was changed there.
     """
     return PerformanceReport.model_validate(store.get(PERFORMANCES, name).read_json(REPORT_FILE))
+
+
+def _require_same_dataset(path: str, marked_sha256: str) -> None:
+    received = file_sha256(open_dataset(path).path)
+    if received != marked_sha256:
+        raise Refusal(
+            "the dataset was replaced since the ledger was marked",
+            expected=f"sha256 {marked_sha256}",
+            received=f"sha256 {received}",
+            where=path,
+            remedy="Clear mark_ledger and the step after it.",
+        )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from apex_tasks.gauges import performance_gauges
 from apex_tasks.judge_performance import PerformanceReference, judge_performance, read_report
-from apex_tasks.mark_ledger import LedgerReference, mark_ledger
+from apex_tasks.mark_ledger import LEDGERS, LedgerReference, mark_ledger
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.metrics import Metrics
 from apex_tasks.performance.report import PerformanceReport
@@ -73,10 +73,17 @@ class PerformanceRun:
                 self.request, LedgerReference.model_validate(ledger), self.store, self.calendar
             )
             report = read_report(self.store, reference.name)
-            self.metrics.gauges(performance_gauges(report))
+            if self._is_newest(report):
+                self.metrics.gauges(performance_gauges(report))
         for line in summary_lines(report):
             self.log(line)
         return reference
+
+    def _is_newest(self, report: PerformanceReport) -> bool:
+        """Whether no ledger in the store knows a later session: a look back leaves the gauges alone."""
+        return all(
+            name[: len("2000-01-01")] <= str(report.last_session) for name in self.store.names(LEDGERS)
+        )
 
 
 def look_at_performance(run: PerformanceRun) -> PerformanceReport:

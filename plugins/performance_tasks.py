@@ -33,7 +33,7 @@ def look_of(context: Any) -> PerformanceRun:
     )
     run = PerformanceRun(request, Store(settings.home), calendar)
     if run.nothing_published:
-        raise AirflowSkipException(
-            f"No month is published up to {request.until}: there is no performance yet."
-        )
+        reason = f"No month is published up to {request.until}: there is no performance yet."
+        run.log(reason)  # Airflow's own line of a skip does not say why
+        raise AirflowSkipException(reason)
     return run

@@ -28,6 +28,7 @@ from small_market import (
     run,
     small_settings,
 )
+from statsd_exporter_double import StatsdExporterDouble
 
 from apex_tasks import cli
 from apex_tasks.gauges import performance_gauges
@@ -42,7 +43,7 @@ from apex_tasks.performance_request import PerformanceRequest, resolve_performan
 from apex_tasks.performance_run import PerformanceRun, look_at_performance
 from apex_tasks.published import latest_version
 from apex_tasks.refusal import Refusal
-from apex_tasks.settings import PerformanceSettings
+from apex_tasks.settings import PerformanceSettings, StatsdSettings, configs_folder
 from apex_tasks.store import Store
 
 MOMENT = dt.datetime(2025, 10, 10, 9, 0, tzinfo=dt.UTC)  # a Friday, 18:00 in Tokyo
@@ -228,6 +229,33 @@ def test_benchmarks_come_from_the_bundle_that_published(market: SmallMarket, hom
     assert report.comparisons[0].verdict is Verdict.WITHIN
     assert reference.deviating == ()
     assert verdicts(report)[CheckName.INTEGRITY] is CheckVerdict.UNKNOWN
+
+
+def test_a_dataset_that_was_replaced_between_the_steps_is_refused(
+    market: SmallMarket, home: Path, spoilt: Path, tmp_path: Path
+) -> None:
+    dataset = shutil.copy(market.dataset, tmp_path / "d.parquet")
+    one = PerformanceRun(
+        resolve(MOMENT, dataset=str(dataset), until=LAST_SESSION), Store(home), CALENDAR, lambda _: None
+    )
+    ledger = one.mark_ledger()
+    shutil.copy(spoilt, dataset)
+    with pytest.raises(Refusal, match="replaced since the ledger was marked"):
+        one.judge_performance(ledger)
+
+
+def test_live_figures_reach_prometheus_and_a_look_back_leaves_them_alone(
+    market: SmallMarket, home: Path
+) -> None:
+    with StatsdExporterDouble(configs_folder() / "statsd" / "mapping.yaml") as exporter:
+        statsd = {"statsd": StatsdSettings(host="127.0.0.1", port=exporter.statsd_port)}
+        report, _, _ = look(market, home, settings=statsd)
+        look(market, home, until=dt.date(2025, 9, 19), settings=statsd)
+        exporter.drain()
+        shown = {str(series): value for series, value in exporter.registry.values.items()}
+    expected = {f"apex_{gauge.name}": gauge.value for gauge in performance_gauges(report)}
+    assert {name: shown[name] for name in expected} == pytest.approx(expected)
+    assert (expected["apex_live_sessions"], expected["apex_live_deviations"]) == (70, 1)
 
 
 # --- references ---------------------------------------------------------------------------------------------

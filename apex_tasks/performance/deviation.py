@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
@@ -115,6 +116,9 @@ def _compare(
     if problem or now is None or claimed is None:
         return _comparison(metric, now, claimed, None, None, Verdict.NOT_COMPARABLE, problem)
     deviation = abs(now - claimed) / abs(claimed)
+    if not math.isfinite(deviation):
+        reason = "the benchmark is next to 0, and the deviation beyond any number"
+        return _comparison(metric, now, claimed, None, None, Verdict.NOT_COMPARABLE, reason)
     better = (now < claimed) if metric in LOWER_IS_BETTER else (now > claimed)
     verdict, reason = _judge(metric, deviation, better, sessions, benchmarks, settings)
     return _comparison(metric, now, claimed, deviation, better, verdict, reason)

@@ -135,6 +135,7 @@ def test_the_real_claims_have_their_yearly_paces() -> None:
         (None, {}, Metric.SHARPE, "no session has been marked yet"),
         (live(sharpe_ratio=None), {}, Metric.SHARPE, "undefined over 252 sessions"),
         (live(), {"values": {**BENCHMARKS.values, Metric.SHARPE: 0.0}}, Metric.SHARPE, "the benchmark is 0"),
+        (live(), {"values": {Metric.SHARPE: 5e-324}}, Metric.SHARPE, "next to 0"),
         (live(), {"sessions": None, "period_problem": "no period"}, Metric.RETURN, "no period"),
         (live(), {"sessions": 1, "values": {Metric.RETURN: 1e300}}, Metric.RETURN, "beyond any number"),
     ],
