@@ -159,8 +159,7 @@ def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestRe
     request = market.request
     settings = settings or request.settings
     capital = settings.portfolio.initial_capital_jpy
-    live = request.timing is Timing.LIVE
-    simulation = _live(market, settings) if live else _same_close(market, settings)
+    simulation = play(market, settings)
     return summarise(
         simulation,
         capital_jpy=capital,
@@ -170,7 +169,7 @@ def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestRe
             "start": str(request.start),
             "end": str(request.end),
             "timing": request.timing,
-            "sessions": request.sessions if live else Sessions.DATASET,
+            "sessions": request.sessions if request.timing is Timing.LIVE else Sessions.DATASET,
             "capital_jpy": capital,
             **{
                 name: getattr(settings, name).model_dump(mode="json")
@@ -188,7 +187,13 @@ def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestRe
     )
 
 
+def play(market: Market, settings: ApexSettings) -> Simulation:
+    """Trade the period with these settings, in the timing of the request; refuses what `backtest` refuses."""
+    return _live(market, settings) if market.request.timing is Timing.LIVE else _same_close(market, settings)
+
+
 def _live(market: Market, settings: ApexSettings) -> Simulation:
+    end = market.days[-1]
     schedule = market.schedule
     market.forecaster.prepare([rebalance.as_of for rebalance in schedule])
     return simulate_live(
@@ -196,7 +201,7 @@ def _live(market: Market, settings: ApexSettings) -> Simulation:
         _planner(market, settings),
         market.history,
         capital_jpy=settings.portfolio.initial_capital_jpy,
-        end=market.days[-1],
+        end=end,
         on_month=_counter(market.progress, "Rebalancing", len(schedule)),
     )
 
