@@ -137,7 +137,7 @@ def population_stability_index(reference: npt.ArrayLike, current: npt.ArrayLike,
 def kolmogorov_smirnov(reference: npt.ArrayLike, current: npt.ArrayLike) -> tuple[float, float]:
     """Two-sample Kolmogorov-Smirnov statistic and its two-sided p-value.
 
-    The p-value is exact where neither sample has more than `EXACT_UP_TO` values. Else it takes ``m * n / (m + n)`` for
+    The p-value is exact where neither sample has more than `EXACT_UP_TO` values. Else ``m * n / (m + n)`` is taken for
     the size of one sample against a known law, which costs the same for any size. With ties it is too large.
 
     Parameters
