@@ -229,7 +229,9 @@ def test_missing_values_count_as_the_mean():
 def test_a_column_without_spread_says_nothing():
     scores, sectors = _two_sectors()
     alone = neutralise(scores, sectors=sectors)
-    for column in (np.full(400, 0.1), np.full(400, math.nan), np.r_[7.0, np.full(399, math.nan)]):
+    rounded = np.full(400, 1.1)
+    assert rounded.std() > 0
+    for column in (rounded, np.full(400, 3.0), np.full(400, math.nan), np.r_[7.0, np.full(399, math.nan)]):
         got = neutralise(scores, sectors=sectors, numeric={"v": column})
         assert got.t_statistics["v"] == pytest.approx(0, abs=1e-9)
         assert got.scores == pytest.approx(alone.scores, abs=1e-6)
