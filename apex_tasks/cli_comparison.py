@@ -15,44 +15,40 @@ if TYPE_CHECKING:
 
 _FIGURES = (
     ("Sharpe", "sharpe_ratio", ".2f"),
-    ("Return %", "total_return", ".2f"),
-    ("Drawdown %", "max_drawdown", ".2f"),
-    ("Cost JPY", "total_cost_jpy", ",.0f"),
+    ("Ret %", "total_return", ".1f"),
+    ("DD %", "max_drawdown", ".1f"),
+    ("Cost", "avg_daily_cost_bps", ".2f"),
 )
-_MEANS = (
-    ("Turnover %", "mean_turnover", 100),
-    ("Names", "mean_positions", 1),
-    ("Cash %", "mean_cash_share", 100),
-)
+_MEANS = (("T/O %", "mean_turnover", 100), ("Names", "mean_positions", 1), ("Cash %", "mean_cash_share", 100))
 _INTERVAL = "Sharpe, 95 %"
+LEGEND = (
+    "Ret: total return. DD: largest drawdown. Cost: bps of the initial capital a session. T/O: mean one-way "
+    "turnover of a rebalance after the first. Second lines: difference to the baseline."
+)
 
 
 def show_comparison(comparison: Comparison, period: str) -> None:
     """Print the table, one line of figures and one of differences a variant."""
     synthetic = " (SYNTHETIC)" if comparison.synthetic else ""
-    table = Table(title=f"Variants, {period}{synthetic}", title_justify="left")
-    table.add_column("Variant")
+    table = Table(
+        title=f"Variants, {period}{synthetic}", title_justify="left", box=None, padding=(0, 1, 0, 0)
+    )
+    table.add_column("Variant", no_wrap=True)
     for heading, *_ in (*_FIGURES, *_MEANS):
-        table.add_column(heading, justify="right")
-    table.add_column(_INTERVAL, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(_INTERVAL, justify="right", no_wrap=True)
     base = comparison.variants[0]
-    refused = [row for row in comparison.variants if row.performance is None]
     for row in comparison.variants:
-        if row.performance is None:
-            continue
-        table.add_row(row.name, *_cells(row), _shown(row.sharpe_interval, ".2f"), end_section=row is base)
+        table.add_row(row.name, *_cells(row), _shown(row.sharpe_interval, ".2f"))
         if row is not base:
             difference = _shown(row.sharpe_difference, "+.2f")
-            table.add_row(
-                "  less baseline", *_differences(row, base), difference, style="dim", end_section=True
-            )
+            table.add_row("  difference", *_differences(row, base), difference, style="dim", end_section=True)
     out.print(table)
-    for row in refused:
-        out.print(f"{row.name} was refused: {escape(row.refused or '')}")
+    out.print(LEGEND)
     if comparison.best is not None and comparison.deflated_sharpe is not None:
         out.print(
             f"Best Sharpe: {comparison.best}. Probability that it is more than the luck of "
-            f"{len(comparison.variants) - len(refused)} tries: {comparison.deflated_sharpe:.0%}"
+            f"{len(comparison.variants)} tries: {comparison.deflated_sharpe:.0%}"
         )
     for warning in comparison.warnings:
         out.print(f"Note: {escape(warning)}")
@@ -88,4 +84,4 @@ def _difference(value: float | None, base: float | None, style: str) -> str:
 
 
 def _shown(interval: Interval | None, style: str) -> str:
-    return "-" if interval is None else f"{interval.low:{style}} to {interval.high:{style}}"
+    return "-" if interval is None else f"{interval.low:{style}}, {interval.high:{style}}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ _PLAIN = {"policy": Policy.BASELINE, "hysteresis": False, "neutralisation": Fals
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     BASELINE: _PLAIN,
     "hysteresis": {**_PLAIN, "hysteresis": True},
-    "hysteresis, held first": {**_PLAIN, "hysteresis": True, "priority": Priority.HELD},
+    "hysteresis, held": {**_PLAIN, "hysteresis": True, "priority": Priority.HELD},
     "neutralisation": {**_PLAIN, "neutralisation": True},
     "both": {**_PLAIN, "hysteresis": True, "neutralisation": True},
     "capped": {**_PLAIN, "policy": Policy.CAPPED},
@@ -52,18 +52,15 @@ class VariantRow(_Row):
     sharpe_difference
         The same of its difference to the baseline, on the same resampled days; None for the baseline itself,
         where the two are the same every day, and for too short a period.
-    refused
-        Why the variant could not be played through; then everything else is None.
     """
 
     name: str
-    performance: Performance | None = None
-    mean_turnover: float | None = None
-    mean_positions: float | None = None
-    mean_cash_share: float | None = None
-    sharpe_interval: Interval | None = None
-    sharpe_difference: Interval | None = None
-    refused: str | None = None
+    performance: Performance
+    mean_turnover: float | None
+    mean_positions: float
+    mean_cash_share: float
+    sharpe_interval: Interval | None
+    sharpe_difference: Interval | None
 
 
 class Comparison(_Row):
@@ -87,37 +84,28 @@ class Comparison(_Row):
     warnings: tuple[str, ...]
 
 
-def compare(market: Market, names: Sequence[str] = tuple(VARIANTS)) -> Comparison:
+def compare(market: Market) -> Comparison:
     """Play every variant through.
 
     Raises
     ------
     Refusal
-        The baseline cannot be played through; another variant that cannot is a row that says why.
+        See `backtest`: variants share scores and supply, so what refuses one refuses all.
     """
-    results: dict[str, BacktestResult] = {}
-    refused: dict[str, str] = {}
-    for name in (BASELINE, *(name for name in names if name != BASELINE)):
-        try:
-            results[name] = backtest(market, with_parameters(market.request.settings, VARIANTS[name]))
-        except Refusal as refusal:
-            if name == BASELINE:
-                raise
-            refused[name] = str(refusal)
+    results = {
+        name: backtest(market, with_parameters(market.request.settings, parameters))
+        for name, parameters in VARIANTS.items()
+    }
     base = results[BASELINE]
     returns = {name: _returns(result) for name, result in results.items()}
-    rows = [
-        VariantRow(name=name, refused=refused[name])
-        if name in refused
-        else _row(name, results[name], returns[name], returns[BASELINE])
-        for name in (*results, *refused)
-    ]
-    sharpes = {row.name: row.performance.sharpe_ratio for row in rows if row.performance is not None}
+    sharpes = {name: result.performance.sharpe_ratio for name, result in results.items()}
     known = {name: sharpe for name, sharpe in sharpes.items() if sharpe is not None}
     best = max(known, key=lambda name: known[name]) if known else None
     return Comparison(
         synthetic=base.synthetic,
-        variants=tuple(rows),
+        variants=tuple(
+            _row(name, result, returns[name], returns[BASELINE]) for name, result in results.items()
+        ),
         best=best,
         deflated_sharpe=_deflated(best, returns),
         settings=base.settings,
@@ -166,7 +154,7 @@ def _difference(returns: npt.NDArray[np.float64], base_returns: npt.NDArray[np.f
 
 
 def _deflated(best: str | None, returns: Mapping[str, npt.NDArray[np.float64]]) -> float | None:
-    if best is None or len(returns) < 2:
+    if best is None:
         return None
     try:
         return deflated_sharpe_ratio(returns[best], list(returns.values()))
