@@ -134,3 +134,27 @@ def test_splits_that_v0_1_0_did_not_adjust_for_are_told(world: World, tmp_path: 
     world.apex(tmp_path, *arguments, "--out", str(out))
     (told,) = [text for text in json.loads(out.read_text())["warnings"] if "splits of held names" in text]
     assert "(2025-07-01)" in told
+
+
+def test_as_long_as_nothing_is_held_every_date_is_tried(world: World, tmp_path: Path) -> None:
+    # With 50,000 JPY no whole lot fits into a slot, so the capped policy buys nothing, day after day.
+    out = tmp_path / "result.json"
+    world.apex(
+        tmp_path,
+        *("backtest", "--start", "2025-08-04", "--end", "2025-08-08", "--timing", "same_close"),
+        *("--policy", "capped", "--capital", "50000", "--out", str(out)),
+    )
+    result = json.loads(out.read_text())
+    assert [row["positions"] for row in result["rebalances"]] == [0] * len(result["daily"])
+    assert len(result["daily"]) == 4
+    assert {row["portfolio_value"] for row in result["daily"]} == {50_000.0}
+
+
+def test_the_same_inputs_give_the_same_bytes(world: World, tmp_path: Path) -> None:
+    written = []
+    for name in ("one", "two"):
+        out = tmp_path / f"{name}.json"
+        arguments = ("--start", "2025-07-01", "--end", "2025-08-29", "--out", str(out))
+        world.apex(tmp_path, "backtest", *arguments)
+        written.append(out.read_bytes())
+    assert written[0] == written[1]
