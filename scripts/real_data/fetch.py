@@ -92,9 +92,10 @@ def read_files(sdist: Path) -> tuple[bytes, bytes]:
 
 def _read(archive: tarfile.TarFile, name: str) -> bytes:
     """One member, straight into memory: no path of the archive is ever written to."""
-    packed = archive.extractfile(f"{FOLDER}/{name}")
+    member = next((member for member in archive if member.name == f"{FOLDER}/{name}"), None)
+    packed = archive.extractfile(member) if member is not None and member.isfile() else None
     if packed is None:
-        raise _unexpected(name, "no regular file")
+        raise _unexpected(name, "none")
     with packed, gzip.open(packed) as unpacked:
         content = unpacked.read(LARGEST_FILE_BYTES + 1)
     if len(content) > LARGEST_FILE_BYTES:

@@ -105,7 +105,9 @@ def make_bundle(store: Store, datasets: Artifact, progress: ReportProgress | Non
         return found
     with tempfile.TemporaryDirectory(prefix="apex-real-") as folder:
         with datasets.local_file(TRAINING) as training:
-            made = write_evaluation_bundle(Path(folder) / BUNDLE, training, progress=progress)
+            made = write_evaluation_bundle(
+                Path(folder) / BUNDLE, training, settings=SETTINGS, seed=SEED, progress=progress
+            )
         return store.write(
             BUNDLES,
             key,
