@@ -28,9 +28,6 @@ RETURNS, VOLUMES = made_up_panel()
 def evaluate(tmp_path, monkeypatch):
     """Datasets and bundle of a made-up panel, each in a store of its own."""
     monkeypatch.setattr(stages, "SETTINGS", BRIEF)
-    monkeypatch.setattr(training.write_evaluation_bundle, "__kwdefaults__", {
-        **training.write_evaluation_bundle.__kwdefaults__, "settings": BRIEF,
-    })  # fmt: skip
 
     def run(name: str, returns: pd.DataFrame, volumes: pd.DataFrame) -> tuple[Artifact, Artifact]:
         monkeypatch.setattr(stages, "read_files", lambda _: (as_csv(returns), as_csv(volumes)))
