@@ -49,7 +49,7 @@ def _evaluate(cache: Path, trials: bool, console: Console) -> int:
 
     from apex_tasks.store import Store
 
-    console.print(NOTICE)
+    console.print(NOTICE, soft_wrap=True)
     store = Store(cache)
     with step(console, "Prices and features") as running:
         datasets = stages.make_datasets(store, sdist, running.tell)
@@ -70,7 +70,7 @@ def _evaluate(cache: Path, trials: bool, console: Console) -> int:
     results.mkdir(exist_ok=True)
     for name in (stages.RANK_IC, stages.SCORES):
         shutil.copyfile(judged.folder / name, results / name)
-    console.print(f"Files: {results}")
+    console.print(f"Files: {results}", soft_wrap=True)
     return 0
 
 
@@ -95,7 +95,7 @@ def _show_trials(training: Path, console: Console) -> int:
 
     from apex_tasks.dataset.schema import open_dataset
 
-    table = run_trials(open_dataset(training), console.print)
+    table = run_trials(open_dataset(training), lambda line: console.print(line, soft_wrap=True))
     console.print(table.sort_values("mean", ascending=False).to_string(index=False))
     return 0
 

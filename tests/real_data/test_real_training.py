@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from real_data import stages, training
+from real_data.rank_ics import month_scores
 from real_market import TRAIN_END, as_csv, made_up_panel, scrambled
 
 from apex_tasks.bundle import read_bundle, resolve_bundle
@@ -79,6 +80,30 @@ def test_the_bundle_says_what_it_is_and_passes_the_handshake(evaluate):
     assert sessions.index(first) == 179  # 180 rows, that of the date included
     assert len(sessions) - 1 - sessions.index(last) == 20  # the longest target ends with the training
     assert bundle.details["candidates"] == 30 * (sessions.index(last) - sessions.index(first) + 1)
+
+
+@pytest.mark.slow
+def test_a_months_scores_come_from_rows_up_to_its_as_of_session(evaluate):
+    day = dt.date(2012, 1, 31)
+    datasets, bundle = evaluate("real", RETURNS, VOLUMES)
+    others, _ = evaluate("later", scrambled(RETURNS, day), scrambled(VOLUMES, day))
+    touched, _ = evaluate("touched", scrambled(RETURNS, TRAIN_END), scrambled(VOLUMES, TRAIN_END))
+    settings = stages.evaluation_settings()
+    scores, same, different = (
+        month_scores(
+            bundle.folder / stages.BUNDLE,
+            open_dataset(made.folder / stages.DATASET),
+            [TRAIN_END, day],
+            settings,
+        )
+        for made in (datasets, others, touched)
+    )
+    assert list(scores.columns) == ["Date", "Code", "h1", "h5", "h10", "h20"]
+    assert list(scores["Date"]) == [TRAIN_END] * 30 + [day] * 30
+    assert list(scores["Code"]) == 2 * sorted(VOLUMES.columns)
+    pd.testing.assert_frame_equal(same, scores)
+    pd.testing.assert_frame_equal(different[:30], scores[:30])
+    assert (different["h20"] != scores["h20"])[30:].any()
 
 
 def test_features_up_to_the_train_end_are_those_of_the_whole_history(evaluate, monkeypatch):
