@@ -96,7 +96,7 @@ def test_another_file_in_the_index_is_refused_and_not_kept(tmp_path, no_index, m
     with pytest.raises(Refusal, match="another hash") as refused:
         fetch.fetch(cache)
     assert refused.value.received == hashlib.sha256(data).hexdigest()
-    assert not (cache / fetch.SDIST).exists()
+    assert list(cache.iterdir()) == []
 
 
 def test_what_the_cache_has_is_not_fetched_again(tmp_path, monkeypatch):
