@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from enum import StrEnum
+from dataclasses import dataclass
+
+from apex_tasks.settings import Priority
 
 
-class Priority(StrEnum):
-    """Who gives way when more than `entry_k` names qualify."""
+@dataclass(frozen=True)
+class Hysteresis:
+    """What `select_with_hysteresis` goes by.
 
-    RANK = "rank"
-    """The last in rank order, as the notes on v0.1.0 say. Holdings then decide nothing."""
+    Attributes
+    ----------
+    held
+        Codes in the book before.
+    entry_k, exit_k, priority
+        See there.
+    """
 
-    HELD = "held"
-    """The last new name: held names keep their places, and new ones fill what is left."""
+    held: frozenset[str]
+    entry_k: int
+    exit_k: int
+    priority: Priority
 
 
 def select_with_hysteresis(

@@ -59,6 +59,18 @@ def test_the_data_choose_longer_blocks_where_days_depend_more():
     assert _width(long) > 1.8 * _width(bootstrap_interval(dependent, np.mean, seed=1, block_sessions=1))
 
 
+def test_the_block_length_is_that_of_theory():
+    """Politis and White: (6 n)^(1/3) * (phi / (1 - phi^2))^(2/3) for neighbours that correlate by phi."""
+    random = np.random.default_rng(12)
+    chosen = [
+        bootstrap_interval(
+            _autoregressive(random, 20_000, 0.6), np.mean, seed=1, repetitions=200
+        ).block_sessions
+        for _ in range(5)
+    ]
+    assert np.median(chosen) == pytest.approx(120_000 ** (1 / 3) * (0.6 / 0.64) ** (2 / 3), rel=0.05)
+
+
 def test_the_blocks_are_runs_of_the_circle():
     days = np.arange(50.0)
     seen = []
