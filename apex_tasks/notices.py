@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from apex_tasks.alerts import Alert
 from apex_tasks.market.calendar import TOKYO
-from apex_tasks.refusal import Refusal, ThresholdBroken
+from apex_tasks.refusal import CheckFailed, Refusal, ThresholdBroken
 from apex_tasks.settings import Severity
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ FACT_CHARACTERS = 1500
 RERUN_IS_SAFE = (
     "The fund has no portfolio for the month until publish succeeds. Clearing failed tasks is always safe."
 )
+REHEARSAL = "apex_rehearsal"
+NOBODY_IS_HIT = "Nobody: a rehearsal publishes nothing. Clearing failed tasks is always safe."
 
 
 class RunbookEntry(StrEnum):
@@ -35,6 +37,7 @@ class RunbookEntry(StrEnum):
     DATASET_LATE = "the-dataset-is-late"
     THRESHOLD = "a-critical-threshold-is-broken"
     DEADLINE = "a-run-is-late"
+    REHEARSAL = "a-rehearsal-failed"
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def task_failed(run: Run, task_id: str, error: BaseException | None, log_url: st
     return Notice(
         Severity.CRITICAL,
         f"{run.dag_id} failed at {task_id}: {_story(error)}",
-        (*_details(error), ("Run", run.run_id), ("Who is hit", RERUN_IS_SAFE)),
+        (*_details(error), ("Run", run.run_id), ("Who is hit", _who_is_hit(run))),
         _remedy(error),
         (("Log", log_url), ("Run", run.url), ("Runbook", _runbook(run, _entry(error, task_id)))),
     )
@@ -147,7 +150,7 @@ def run_failed(run: Run, reason: str) -> Notice:
     return Notice(
         Severity.CRITICAL,
         f"{run.dag_id} failed without a failed task: {reason}",
-        (("Airflow's reason", reason), ("Run", run.run_id), ("Who is hit", RERUN_IS_SAFE)),
+        (("Airflow's reason", reason), ("Run", run.run_id), ("Who is hit", _who_is_hit(run))),
         "Open the run's page and look for tasks that never started or never ended.",
         (("Run", run.url), ("Runbook", _runbook(run, RunbookEntry.RUN))),
     )
@@ -238,12 +241,18 @@ def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert]) -> Notic
     )
 
 
+def _who_is_hit(run: Run) -> str:
+    return NOBODY_IS_HIT if run.dag_id == REHEARSAL else RERUN_IS_SAFE
+
+
 def _story(error: BaseException | None) -> str:
     match error:
         case None:
             return "its process was killed, or could not send its own message"
         case ThresholdBroken():
             return f"{error.received}, {error.what}"
+        case CheckFailed():
+            return f"{error.what}: {error.received}"
         case Refusal():
             return error.what
         case _:
@@ -272,6 +281,8 @@ def _remedy(error: BaseException | None) -> str:
 def _entry(error: BaseException | None, task_id: str) -> RunbookEntry:
     if isinstance(error, ThresholdBroken):
         return RunbookEntry.THRESHOLD
+    if isinstance(error, CheckFailed):
+        return RunbookEntry.REHEARSAL
     if isinstance(error, Refusal):
         return RunbookEntry.DATASET_LATE if task_id == "dataset_fresh" else RunbookEntry.REFUSED
     return RunbookEntry.KILLED if error is None else RunbookEntry.BUG

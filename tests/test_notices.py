@@ -24,7 +24,7 @@ from apex_tasks.notices import (
     run_failed,
     task_failed,
 )
-from apex_tasks.refusal import Refusal, ThresholdBroken
+from apex_tasks.refusal import CheckFailed, Refusal, ThresholdBroken
 from apex_tasks.settings import Severity
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,6 +115,12 @@ def test_a_refusal_tells_expected_received_where_and_what_to_do() -> None:
             "failed at apply_costs: m = 4, stopped",
             RunbookEntry.THRESHOLD,
         ),
+        (
+            CheckFailed("a part failed", expected="-", received="a differs", where="w", remedy="Look."),
+            "smoke_test",
+            "failed at smoke_test: a part failed: a differs",
+            RunbookEntry.REHEARSAL,
+        ),
     ],
 )
 def test_each_kind_of_failure_has_its_words_and_its_heading(
@@ -124,6 +130,16 @@ def test_each_kind_of_failure_has_its_words_and_its_heading(
     assert headline in notice.subject
     assert notice.first
     assert dict(notice.links)["Runbook"] == f"docs/runbook.md#{entry}"
+
+
+def test_a_failed_rehearsal_hits_nobody() -> None:
+    rehearsal = Run("apex_rehearsal", RUN.run_id, RUN.url, RUN.runbook)
+    for run, hit in (
+        (RUN, "no portfolio for the month"),
+        (rehearsal, "Nobody: a rehearsal publishes nothing"),
+    ):
+        for notice in (task_failed(run, "handshake", REFUSAL, "log"), run_failed(run, "timed_out")):
+            assert hit in dict(notice.facts)["Who is hit"]
 
 
 def test_a_run_without_a_failed_task_gives_airflows_reason() -> None:

@@ -48,7 +48,9 @@ Deploy = Callable[..., Deployment]
 
 
 @pytest.fixture(scope="module")
-def tried(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> tuple[SmokeReport, MonthlyRehearsal]:
+def tried(
+    market: SmallMarket, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[SmokeReport, MonthlyRehearsal]:
     settings = small_settings(tmp_path_factory.mktemp("tried"))
     request = RehearsalRequest(
         bundle=str(market.bundle), dataset=str(market.dataset), today=LAST_SESSION, settings=settings
@@ -57,9 +59,7 @@ def tried(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 @pytest.fixture
-def deploy(
-    market: SmallMarket, tmp_path: Path, tried: tuple[SmokeReport, MonthlyRehearsal]
-) -> Deploy:
+def deploy(market: SmallMarket, tmp_path: Path, tried: tuple[SmokeReport, MonthlyRehearsal]) -> Deploy:
     """A deployment after its smoke test and rehearsal; `sections` change settings."""
 
     def make(
@@ -82,9 +82,7 @@ def deploy(
         resolved = validate_bundle(bundle, dataset, settings)
         smoke, months = tried
         given = {"smoke": smoke, "months": months, **given}
-        return Deployment(
-            request, resolved, open_dataset(dataset), Store(settings.home), CALENDAR, **given
-        )
+        return Deployment(request, resolved, open_dataset(dataset), Store(settings.home), CALENDAR, **given)
 
     return make
 
@@ -135,7 +133,11 @@ def test_a_check_that_meets_a_refusal_or_a_lost_disk_has_failed(deploy: Deploy, 
 
     (tmp_path / "file").write_text("in the way")
     deployment = deploy(home=tmp_path / "file" / "home")
-    items = [Item("Lost", lost), ITEMS["Store can be written and locked"], Item("After", lambda _: done("seen"))]
+    items = [
+        Item("Lost", lost),
+        ITEMS["Store can be written and locked"],
+        Item("After", lambda _: done("seen")),
+    ]
     first, second, after = go_through(deployment, items)
     assert (first.state, first.evidence) == (FAILED, "OSError: [Errno 5] Input/output error")
     assert second.state is FAILED
@@ -189,9 +191,7 @@ def test_other_behaviour_than_the_manifest_expects_fails(
     )
 
 
-def test_expected_behaviour_is_met_only_as_far_as_it_was_looked_at(
-    deploy: Deploy, tmp_path: Path
-) -> None:
+def test_expected_behaviour_is_met_only_as_far_as_it_was_looked_at(deploy: Deploy, tmp_path: Path) -> None:
     title = "Expected behaviour of the manifest met"
     state, evidence = look(title, deploy())
     assert state is DONE
@@ -202,7 +202,9 @@ def test_expected_behaviour_is_met_only_as_far_as_it_was_looked_at(
     assert evidence.startswith("not looked at: candidate_kept 53; met: model_init_log")
     draft = bundle_factory.Draft()
     draft.manifest["expected_behavior"]["mood"] = "good"
-    assert look(title, deploy(bundle=draft.folder(tmp_path / "mood")))[1].startswith("not looked at: mood good")
+    assert look(title, deploy(bundle=draft.folder(tmp_path / "mood")))[1].startswith(
+        "not looked at: mood good"
+    )
     draft.manifest["expected_behavior"] = {}
     assert look(title, deploy(bundle=draft.folder(tmp_path / "none"))) == (
         OPEN,
@@ -231,7 +233,9 @@ def test_smoke_test_and_rehearsal_are_items(
     fewer = months.model_copy(update={"requested": 4})
     state, evidence = look("Months rehearsed", deploy(months=fewer))
     assert state is OPEN
-    assert "4 were asked for, but the dataset begins on 2024-09-18 and a window needs 180 sessions" in evidence
+    assert (
+        "4 were asked for, but the dataset begins on 2024-09-18 and a window needs 180 sessions" in evidence
+    )
 
 
 @pytest.mark.parametrize(
@@ -252,7 +256,9 @@ def test_the_dataset_is_fresh_for_the_next_run_or_awaited(
 
 def test_a_half_delivered_session_is_not_fresh(deploy: Deploy, market: SmallMarket, tmp_path: Path) -> None:
     few = sorted(set(market.codes))[:10]
-    kept = [day != AS_OF[OCTOBER] or code not in few for day, code in zip(market.dates, market.codes, strict=True)]
+    kept = [
+        day != AS_OF[OCTOBER] or code not in few for day, code in zip(market.dates, market.codes, strict=True)
+    ]
     dataset = write_table(market.table.filter(pa.array(kept)), tmp_path / "half.parquet")
     state, evidence = look("Dataset fresh for the next run", deploy(dataset=dataset, today=OCTOBER))
     assert state is OPEN
@@ -278,7 +284,8 @@ def test_a_dataset_that_reaches_not_far_enough_back_fails(
     title = "Dataset covers the lookback"
     assert look(title, deploy()) == (
         DONE,
-        "260 sessions from 2024-09-18 to 2025-10-10; on the last, 120 of 120 stocks have 180 rows, at least 80 needed",
+        "260 sessions from 2024-09-18 to 2025-10-10; "
+        "on the last, 120 of 120 stocks have 180 rows, at least 80 needed",
     )
     first = sorted(set(market.dates))[-179]
     dataset = write_table(market.table.filter(pa.array(market.dates >= first)), tmp_path / "short.parquet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -40,9 +41,7 @@ def best(scores: Scores, top_k: int, sign: int) -> list[str]:
 
 
 @given(first=passes, second=passes, top_k=st.integers(1, 8), sign=st.sampled_from([1, -1]))
-def test_it_finds_what_a_slow_comparison_finds(
-    first: Scores, second: Scores, top_k: int, sign: int
-) -> None:
+def test_it_finds_what_a_slow_comparison_finds(first: Scores, second: Scores, top_k: int, sign: int) -> None:
     found = compared(first, second, top_k, sign)
     one, other = best(first, top_k, sign), best(second, top_k, sign)
     assert list(found.names) == one
@@ -58,7 +57,7 @@ def test_it_finds_what_a_slow_comparison_finds(
     gaps = [abs(first[code] - second[code]) for code in first.keys() & second.keys()]
     assert found.largest_score_difference == max(gaps, default=0.0)
     order = best(first, top_k + 1, sign)
-    ties = sum(abs(first[a] - first[b]) <= 1e-5 for a, b in zip(order, order[1:], strict=False))
+    ties = sum(abs(first[a] - first[b]) <= 1e-5 for a, b in pairwise(order))
     assert found.ties == ties
     assert (found.problems == []) == (one == other and first.keys() == second.keys() and max(gaps) <= 1e-5)
 
@@ -89,7 +88,9 @@ def test_scores_may_differ_by_rounding_and_by_no_more(change: float, problems: i
 
 
 def test_a_change_beyond_the_top_names_is_seen_by_its_score() -> None:
-    found = compared({"13010": 3.0, "13020": 2.0, "13030": 0.0}, {"13010": 3.0, "13020": 2.0, "13030": 0.5}, 2)
+    found = compared(
+        {"13010": 3.0, "13020": 2.0, "13030": 0.0}, {"13010": 3.0, "13020": 2.0, "13030": 0.5}, 2
+    )
     assert found.difference is None
     assert found.largest_score_difference == 0.5
     assert len(found.problems) == 1

@@ -58,9 +58,7 @@ def rehearsed(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def expected(first: dt.date, last: dt.date, months: int, lookback: int = 180, nth: int = 1) -> list[dt.date]:
-    return expected_rebalances(
-        CALENDAR, first, last, lookback=lookback, months=months, nth_session=nth
-    )
+    return expected_rebalances(CALENDAR, first, last, lookback=lookback, months=months, nth_session=nth)
 
 
 @given(last=days_of_answers, months=st.integers(1, 30))
@@ -117,7 +115,7 @@ def test_a_rebalance_day_without_rows_fails_and_is_named(market: SmallMarket, tm
     assert found.missing == (SEPTEMBER,)
     assert found.problems == ("2 rebalances instead of 3: missing 2025-09-01",)
     assert "no closes of the day" in found.months[1].remarks[0]
-    with pytest.raises(CheckFailed, match="monthly rehearsal failed.*missing 2025-09-01"):
+    with pytest.raises(CheckFailed, match=r"monthly rehearsal failed.*missing 2025-09-01"):
         found.require_passed()
 
 
@@ -136,9 +134,7 @@ def test_rebalances_that_nobody_expects_fail(rehearsed: MonthlyRehearsal) -> Non
     found = judge_months([JULY, *rehearsed.expected], rehearsed.months[1:], requested=3)
     assert found.problems == ("2 rebalances instead of 4: missing 2025-07-01, 2025-08-01",)
     found = judge_months([JULY, SEPTEMBER, OCTOBER], rehearsed.months, requested=3)
-    assert found.problems == (
-        "3 rebalances instead of 3: missing 2025-07-01; unexpected 2025-08-01",
-    )
+    assert found.problems == ("3 rebalances instead of 3: missing 2025-07-01; unexpected 2025-08-01",)
 
 
 def test_a_month_that_the_live_run_would_stop_fails(market: SmallMarket, tmp_path: Path) -> None:

@@ -32,9 +32,7 @@ NEWEST = CALENDAR.sessions(LAST_SESSION - dt.timedelta(days=14), LAST_SESSION)[-
 
 def rehearsal(market: SmallMarket, tmp_path: Path, **given: Any) -> RehearsalRequest:
     inputs = {"bundle": str(market.bundle), "dataset": str(market.dataset), "today": LAST_SESSION}
-    return RehearsalRequest.model_validate(
-        {**inputs, "settings": small_settings(tmp_path / "home"), **given}
-    )
+    return RehearsalRequest.model_validate({**inputs, "settings": small_settings(tmp_path / "home"), **given})
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +53,9 @@ def test_sound_inputs_pass(report: SmokeReport) -> None:
     assert [session.session for session in report.sessions] == NEWEST
     assert report.require_passed() is report
     assert report.top_k == 35
-    assert report.summary.startswith("5 sessions from 2025-10-06 to 2025-10-10 scored twice, the best 35 names")
+    assert report.summary.startswith(
+        "5 sessions from 2025-10-06 to 2025-10-10 scored twice, the best 35 names"
+    )
 
 
 def test_the_names_are_those_of_apex_score(market: SmallMarket, report: SmokeReport, tmp_path: Path) -> None:
@@ -189,7 +189,9 @@ def test_a_dataset_of_fewer_sessions_is_refused(market: SmallMarket, tmp_path: P
         smoke_test(rehearsal(market, tmp_path, dataset=str(short)), CALENDAR)
 
 
-def test_a_newest_date_on_which_the_exchange_is_closed_is_refused(market: SmallMarket, tmp_path: Path) -> None:
+def test_a_newest_date_on_which_the_exchange_is_closed_is_refused(
+    market: SmallMarket, tmp_path: Path
+) -> None:
     dates = market.dates.copy()
     dates[dates == LAST_SESSION] = dt.date(2025, 10, 11)
     moved = market.changed(tmp_path / "moved.parquet", Date=pa.array(dates, pa.date32()))
@@ -221,6 +223,8 @@ def test_wrong_parameters_are_refused(given: dict[str, Any], expected: str) -> N
 def test_empty_parameters_mean_the_defaults() -> None:
     settings = small_settings("home", bundle="b", dataset="d")
     request = resolve_rehearsal(
-        {"bundle": "", "dataset": None, "sessions": None, "months": None}, today=LAST_SESSION, settings=settings
+        {"bundle": "", "dataset": None, "sessions": None, "months": None},
+        today=LAST_SESSION,
+        settings=settings,
     )
     assert (request.bundle, request.dataset, request.sessions, request.months) == ("b", "d", 5, 3)
