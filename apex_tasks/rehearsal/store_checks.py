@@ -69,7 +69,7 @@ def book_to_start_from(deployment: Deployment) -> Answer:
     if parent is not None and parent.rebalance_date >= before:
         return done(f"{rebalance} starts from {parent.name}")
     last = "nothing is published" if parent is None else f"the last is {parent.name}"
-    return still_open(f"no portfolio of {before}, {last}: start {rebalance} by hand with cold_start")
+    return still_open(f"no portfolio of {before}, {last}: start {rebalance} with cold_start")
 
 
 def _write_and_remove(store: Store) -> None:

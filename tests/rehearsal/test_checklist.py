@@ -359,7 +359,7 @@ def test_the_book_to_start_from_is_named_or_a_cold_start_is_needed(
     title = "Book to start from"
     assert look(title, deploy(today=OCTOBER)) == (
         OPEN,
-        "no portfolio of 2025-09-01, nothing is published: start 2025-10-01 by hand with cold_start",
+        "no portfolio of 2025-09-01, nothing is published: start 2025-10-01 with cold_start",
     )
     stale = home_after(chain, tmp_path / "stale", JULY, AUGUST)
     state, evidence = look(title, deploy(home=stale, today=OCTOBER))
