@@ -51,6 +51,7 @@ lint: $(INSTALLED) ## Linter, formatter, types
 
 bench: $(INSTALLED) ## SYNTHETIC: time panel and scoring against the method of v0.1.0, production size
 	@$(BIN)/python scripts/bench_panel.py
+	@$(BIN)/python scripts/bench_panel.py --sessions 650 --months 22
 
 clean: ## Remove the demo's folder and all caches; .venv stays
 	@rm -rf .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from apex_tasks import alerts
-from apex_tasks.build_panel import PANELS, PanelReference, read_panel_prices
+from apex_tasks.build_panel import PANELS, PanelReference, read_panel_prices, read_panel_risk_factors
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.price_history import PriceHistory
 from apex_tasks.dataset.prices import ADV
@@ -22,7 +22,8 @@ from apex_tasks.market.calendar import LAST_DAY, TseCalendar, tokyo_date
 from apex_tasks.model.rank_ic import rank_ic
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import carry_forward
-from apex_tasks.portfolio.monthly_plan import MonthlyPlan, plan_month
+from apex_tasks.portfolio.monthly_plan import MonthlyPlan, Session, plan_month
+from apex_tasks.portfolio.neutralisation import Neutralised
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.portfolio.weights import TargetWeights
 from apex_tasks.published import (
@@ -90,26 +91,29 @@ def apply_costs(
         A critical alert threshold is broken.
     """
     parent = _parent(request, store, calendar)
-    history = PriceHistory(read_panel_prices(store.get(PANELS, panel.key)))
-    ranked = ranked_scores(read_forecasts(store.get(SCORES, scores.key)), request.settings.ranking.horizon)
+    artifact = store.get(PANELS, panel.key)
+    history = PriceHistory(read_panel_prices(artifact))
     current, warnings = _current_book(request, parent, history)
     plan = plan_month(
         current,
-        ranked,
-        history.on(request.as_of, CLOSE),
-        history.on(request.as_of, ADV),
-        top_k=request.settings.ranking.top_k,
-        rule=bundle.selection,
-        portfolio=request.settings.portfolio,
-        rebalance_date=request.rebalance_date,
+        Session(
+            ranked_scores(read_forecasts(store.get(SCORES, scores.key)), request.settings.ranking.horizon),
+            history.on(request.as_of, CLOSE),
+            history.on(request.as_of, ADV),
+            read_panel_risk_factors(artifact) if request.settings.enhanced.neutralisation else None,
+        ),
+        request.settings,
+        bundle.selection,
+        request.rebalance_date,
     )
-    metrics = _metrics(request, bundle, panel, ranked, parent, plan)
+    metrics = _metrics(request, bundle, panel, parent, plan)
     observe(metrics)
     broken = alerts.evaluate(
         request.settings.thresholds,
         metrics,
         request.settings.ranking.top_k,
         first_build=plan.first_build,
+        hysteresis=request.settings.enhanced.hysteresis,
     )
     alerts.stop_on_critical(broken, f"rebalance {request.rebalance_date}, as-of {request.as_of}")
     document = {
@@ -121,6 +125,7 @@ def apply_costs(
         "warnings": [
             *panel.warnings,
             *warnings,
+            *_neutralisation_warnings(plan),
             *_policy_warnings(plan.target),
             *_order_warnings(plan.orders),
         ],
@@ -133,13 +138,14 @@ def apply_costs(
         plan=document,
         ranking=request.settings.ranking.model_dump(mode="json"),
         portfolio=request.settings.portfolio.model_dump(mode="json"),
+        enhanced=request.settings.enhanced.model_dump(mode="json"),
     )
-    artifact = store.write(
+    written = store.write(
         PLANS,
         key,
         files={
-            SCORES_FILE: parquet_bytes(ranked),
-            PORTFOLIO_FILE: csv_bytes(_portfolio_table(plan, ranked, history, request.as_of)),
+            SCORES_FILE: parquet_bytes(plan.ranked),
+            PORTFOLIO_FILE: csv_bytes(_portfolio_table(plan, history, request.as_of)),
             ORDERS_FILE: csv_bytes(pd.DataFrame([row.model_dump(mode="json") for row in plan.orders.rows])),
             BOOK_FILE: canonical_json(
                 {"before": current.model_dump(mode="json"), "orders": plan.orders.model_dump(mode="json")}
@@ -149,7 +155,7 @@ def apply_costs(
     )
     return PlanReference(
         key=key,
-        content_hash=artifact.content_hash,
+        content_hash=written.content_hash,
         parent=None if parent is None else parent.name,
         positions=len(plan.orders.book.positions),
         turnover=plan.orders.turnover,
@@ -204,11 +210,10 @@ def _metrics(
     request: RunRequest,
     bundle: ResolvedBundle,
     panel: PanelReference,
-    ranked: pd.DataFrame,
     parent: PublishedPortfolio | None,
     plan: MonthlyPlan,
 ) -> dict[str, float | None]:
-    scores = ranked["Score"].to_numpy(dtype=np.float64)
+    scores = plan.ranked["Score"].to_numpy(dtype=np.float64)
     return {
         "apex_selected_count": plan.candidates.kept_count,
         "apex_effective_dim": bundle.effective_dim,
@@ -230,7 +235,9 @@ def _metrics(
         "score_worst": float(scores[-1]),
         "score_std": float(scores.std()),
         "first_build": int(plan.first_build),
-        "score_rank_correlation": _rank_correlation(ranked, parent),
+        "hysteresis": int(request.settings.enhanced.hysteresis),
+        "neutralisation_r_squared": plan.neutralised.r_squared if plan.neutralised else None,
+        "score_rank_correlation": _rank_correlation(plan.ranked, parent),
         "bundle_age_days": _bundle_age_days(bundle, request.as_of),
         "calendar_horizon_days": (LAST_DAY - request.rebalance_date).days,
     }
@@ -268,8 +275,27 @@ def _describe_selection(plan: MonthlyPlan) -> dict[str, Any]:
         "dropped_turnover": list(target.dropped_turnover),
         "notes": [str(note) for note in target.notes],
         "score_penalties": dict(target.score_penalties),
+        "neutralisation": _describe_neutralisation(plan.neutralised),
         "target_weights": dict(target.weights),
     }
+
+
+def _describe_neutralisation(neutralised: Neutralised | None) -> dict[str, Any] | None:
+    if neutralised is None:
+        return None
+    return {
+        "outcome": str(neutralised.reason),
+        "r_squared": neutralised.r_squared,
+        "max_abs_t": neutralised.max_abs_t,
+        "missing": dict(neutralised.missing),
+        "clipped": neutralised.clipped,
+    }
+
+
+def _neutralisation_warnings(plan: MonthlyPlan) -> list[str]:
+    if plan.neutralised is None or plan.neutralised.applied:
+        return []
+    return [f"the scores were not neutralised: {plan.neutralised.reason}"]
 
 
 def _policy_warnings(target: TargetWeights) -> list[str]:
@@ -292,12 +318,10 @@ def _order_warnings(orders: Orders) -> list[str]:
     return warnings
 
 
-def _portfolio_table(
-    plan: MonthlyPlan, ranked: pd.DataFrame, history: PriceHistory, as_of: dt.date
-) -> pd.DataFrame:
+def _portfolio_table(plan: MonthlyPlan, history: PriceHistory, as_of: dt.date) -> pd.DataFrame:
     """The new book, best rank first; names that linger without a score stand last."""
     book = plan.orders.book
-    ranks = ranked.set_index(CODE)
+    ranks = plan.ranked.set_index(CODE)
     sectors = history.latest(as_of, SECTOR)
     table = pd.DataFrame(
         {

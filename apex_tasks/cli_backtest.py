@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from apex_tasks.cli_display import progress_bars, show
+from apex_tasks.cli_comparison import show_comparison
+from apex_tasks.cli_display import print_json, progress_bars, show
 from apex_tasks.cli_options import (
     Bundle,
     Dataset,
@@ -84,6 +85,46 @@ def backtest_command(
         result = backtest(open_market(request, TseCalendar.load(), progress))
     write_result(target, canonical_json(result.model_dump(mode="json")), "the backtest")
     show({"result": target, **_summary(result)}, as_json, f"Backtest {request.start} to {request.end}")
+
+
+@backtest_app.command("compare")
+def compare_command(
+    start: Day,
+    end: Day,
+    target: Out,
+    bundle: Bundle = None,
+    dataset: Dataset = None,
+    timing: TimingOption = Timing.LIVE,
+    sessions: SessionsOption = Sessions.TSE,
+    capital: Capital = None,
+    top_k: TopK = None,
+    horizon: Horizon = None,
+    normalization: NormalizationOption = None,
+    features_mode: FeaturesModeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Play the policies and options through the same period, with differences to the baseline."""
+    from apex_tasks.backtesting.backtest import open_market
+    from apex_tasks.backtesting.compare import compare
+    from apex_tasks.market.calendar import TseCalendar
+    from apex_tasks.store import canonical_json
+
+    settings = given_settings(
+        top_k=top_k,
+        horizon=horizon,
+        normalization=normalization,
+        features_mode=features_mode,
+        capital=capital,
+    )
+    request = _request(bundle, dataset, start, end, timing, sessions, settings)
+    with progress_bars() as progress:
+        comparison = compare(open_market(request, TseCalendar.load(), progress))
+    document = comparison.model_dump(mode="json")
+    write_result(target, canonical_json(document), "the comparison")
+    if as_json:
+        print_json(document)
+    else:
+        show_comparison(comparison, f"{request.start} to {request.end}, {timing}")
 
 
 def _request(

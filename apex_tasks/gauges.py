@@ -39,12 +39,15 @@ def metric_gauges(metrics: Mapping[str, float | None]) -> list[Gauge]:
     return [Gauge(name.removeprefix(f"{PREFIX}_"), value) for name, value in metrics.items()]
 
 
-def bound_gauges(thresholds: Iterable[AlertThreshold], top_k: int, *, first_build: bool) -> list[Gauge]:
-    """Bounds in force, so that Prometheus alerts by the settings of the run."""
+def bound_gauges(
+    thresholds: Iterable[AlertThreshold], top_k: int, metrics: Mapping[str, float | None]
+) -> list[Gauge]:
+    """Bounds in force for a plan with these metrics, so that Prometheus alerts by the settings of the run."""
+    first_build, hysteresis = bool(metrics.get("first_build")), bool(metrics.get("hysteresis"))
     return [
         Gauge(
             "threshold",
-            effective_bound(threshold, top_k, first_build),
+            effective_bound(threshold, top_k, first_build, hysteresis),
             {"severity": threshold.severity.lower(), "metric": threshold.metric},
         )
         for threshold in thresholds
@@ -86,7 +89,7 @@ def published_gauges(store: Store, settings: ApexSettings, calendar: TseCalendar
     metrics, top_k = run["metrics"], run["settings"]["ranking"]["top_k"]
     return [
         *metric_gauges(metrics),
-        *bound_gauges(settings.thresholds, top_k, first_build=bool(metrics.get("first_build"))),
+        *bound_gauges(settings.thresholds, top_k, metrics),
         *due_gauges(newest.rebalance_date, calendar, settings.schedule.nth_session),
     ]
 

@@ -18,6 +18,7 @@ SETTING_OF_PARAMETER = {
     "policy": ("portfolio", "policy"),
     "capital": ("portfolio", "initial_capital_jpy"),
     "hysteresis": ("enhanced", "hysteresis"),
+    "priority": ("enhanced", "priority"),
     "neutralisation": ("enhanced", "neutralisation"),
 }
 """Section and name of the setting behind each parameter."""

@@ -44,6 +44,16 @@ class FeaturesMode(StrEnum):
     DROP_MISSING = "drop-missing"
 
 
+class Priority(StrEnum):
+    """Which names give way when more qualify under hysteresis than may be kept."""
+
+    RANK = "rank"
+    """The last in rank order, as the notes on v0.1.0 say. Holdings then decide nothing."""
+
+    HELD = "held"
+    """The last new name: held names keep their places, and new ones fill what is left."""
+
+
 class Policy(StrEnum):
     """How target weights follow from the candidates."""
 
@@ -167,6 +177,11 @@ class EnhancedSettings(_Section):
     )
     entry_k: Annotated[int, Field(ge=1)] = Field(35, description="Best names of the pool that may enter.")
     exit_k: Annotated[int, Field(ge=1)] = Field(60, description="Best names of the pool that may stay.")
+    priority: Priority = Field(
+        Priority.RANK,
+        description="`rank`: the best entry_k of these, as in v0.1.0 (what is held then decides nothing); `held`: "
+        "held names first.",
+    )
     neutralisation: bool = Field(
         False, description="A.4: sector and volatility_60d are regressed out of the scores before ranking."
     )
@@ -248,6 +263,9 @@ class AlertThreshold(_Section):
     bound: float = Field(description="The alert fires when the comparison with it is true.")
     per_name: float | None = Field(
         None, description="Lowers the bound to ceil(per_name * top_k), for a smaller book."
+    )
+    hysteresis_per_name: float | None = Field(
+        None, description="Stands for per_name when hysteresis, not the gate, chooses the candidates."
     )
     first_build_bound: float | None = Field(
         None, description="Stands for the bound when nothing is held before the trades."

@@ -16,6 +16,7 @@ for name in [name for name in os.environ if name.startswith("APEX_")]:
     del os.environ[name]
 
 if TYPE_CHECKING:
+    from baseline_world import World
     from small_market import SmallMarket
 
 
@@ -35,3 +36,11 @@ def chain(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Path
     home = tmp_path_factory.mktemp("chain")
     run_chain(market, home)
     return home
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Random market with everything that real ones have, and its bundle; never to be changed."""
+    from baseline_world import make_world
+
+    return make_world(tmp_path_factory.mktemp("world"))

@@ -18,11 +18,12 @@ from apex_tasks.bundle.checkpoint import load_checkpoint
 from apex_tasks.dataset.price_history import PRICE_HISTORY_DAYS, PriceHistory
 from apex_tasks.dataset.prices import ADV, check_units, read_prices
 from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.dataset.risk_factors import RiskFactors
 from apex_tasks.dataset.schema import CLOSE, DatasetFile, open_dataset
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS
-from apex_tasks.portfolio.monthly_plan import MonthlyPlan, plan_month
+from apex_tasks.portfolio.monthly_plan import MonthlyPlan, Session, plan_month
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, Sessions, Timing
 from apex_tasks.store import file_sha256
@@ -118,6 +119,11 @@ class Market:
         return found
 
     @cached_property
+    def risk_factors(self) -> RiskFactors:
+        """Sectors and volatilities, read when they are first asked for."""
+        return RiskFactors(self.dataset, self.bundle.plan)
+
+    @cached_property
     def history(self) -> PriceHistory:
         """Prices of the period and of the days before it that the first rebalance looks back to."""
         first = self.days[0] - dt.timedelta(days=PRICE_HISTORY_DAYS)
@@ -159,8 +165,7 @@ def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestRe
     request = market.request
     settings = settings or request.settings
     capital = settings.portfolio.initial_capital_jpy
-    live = request.timing is Timing.LIVE
-    simulation = _live(market, settings) if live else _same_close(market, settings)
+    simulation = play(market, settings)
     return summarise(
         simulation,
         capital_jpy=capital,
@@ -170,7 +175,7 @@ def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestRe
             "start": str(request.start),
             "end": str(request.end),
             "timing": request.timing,
-            "sessions": request.sessions if live else Sessions.DATASET,
+            "sessions": request.sessions if request.timing is Timing.LIVE else Sessions.DATASET,
             "capital_jpy": capital,
             **{
                 name: getattr(settings, name).model_dump(mode="json")
@@ -188,22 +193,28 @@ def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestRe
     )
 
 
+def play(market: Market, settings: ApexSettings) -> Simulation:
+    """Trade the period with these settings, in the timing of the request; refuses what `backtest` refuses."""
+    return _live(market, settings) if market.request.timing is Timing.LIVE else _same_close(market, settings)
+
+
 def _live(market: Market, settings: ApexSettings) -> Simulation:
+    end = market.days[-1]
     schedule = market.schedule
-    market.forecaster.prepare([rebalance.as_of for rebalance in schedule])
+    _prepare(market, settings, [rebalance.as_of for rebalance in schedule])
     return simulate_live(
         schedule,
         _planner(market, settings),
         market.history,
         capital_jpy=settings.portfolio.initial_capital_jpy,
-        end=market.days[-1],
+        end=end,
         on_month=_counter(market.progress, "Rebalancing", len(schedule)),
     )
 
 
 def _same_close(market: Market, settings: ApexSettings) -> Simulation:
     days = market.days
-    market.forecaster.prepare(_first_of_months(days[:-1]))
+    _prepare(market, settings, _first_of_months(days[:-1]))
     return simulate_same_close(
         days,
         _planner(market, settings),
@@ -211,6 +222,12 @@ def _same_close(market: Market, settings: ApexSettings) -> Simulation:
         capital_jpy=settings.portfolio.initial_capital_jpy,
         on_session=_counter(market.progress, "Trading", len(days)),
     )
+
+
+def _prepare(market: Market, settings: ApexSettings, sessions: Sequence[dt.date]) -> None:
+    market.forecaster.prepare(sessions)
+    if settings.enhanced.neutralisation:
+        market.risk_factors.prepare(sessions)
 
 
 def _first_of_months(days: Sequence[dt.date]) -> list[dt.date]:
@@ -223,16 +240,13 @@ def _first_of_months(days: Sequence[dt.date]) -> list[dt.date]:
 
 def _planner(market: Market, settings: ApexSettings) -> Plan:
     def plan(book: Book, rebalance: Rebalance, known: PriceHistory) -> MonthlyPlan:
-        return plan_month(
-            book,
+        session = Session(
             market.forecaster.ranked(rebalance.as_of),
             known.on(rebalance.as_of, CLOSE),
             known.on(rebalance.as_of, ADV),
-            top_k=settings.ranking.top_k,
-            rule=market.bundle.selection,
-            portfolio=settings.portfolio,
-            rebalance_date=rebalance.date,
+            market.risk_factors.on(rebalance.as_of) if settings.enhanced.neutralisation else None,
         )
+        return plan_month(book, session, settings, market.bundle.selection, rebalance.date)
 
     return plan
 

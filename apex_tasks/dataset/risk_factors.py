@@ -48,6 +48,33 @@ def read_risk_factors(dataset: DatasetFile, plan: FeaturePlan, days: Sequence[dt
     return pd.concat(frames).sort_values([DATE, CODE], kind="stable", ignore_index=True)
 
 
+class RiskFactors:
+    """Risk factors by day, each day read once.
+
+    Parameters
+    ----------
+    dataset, plan
+        See `read_risk_factors`.
+    """
+
+    def __init__(self, dataset: DatasetFile, plan: FeaturePlan) -> None:
+        self._dataset = dataset
+        self._plan = plan
+        self._known: dict[dt.date, pd.DataFrame] = {}
+
+    def prepare(self, days: Sequence[dt.date]) -> None:
+        """Read several days in one pass over the file."""
+        if missing := [day for day in days if day not in self._known]:
+            found = read_risk_factors(self._dataset, self._plan, missing)
+            by_day = dict(list(found.groupby(DATE)))
+            self._known |= {day: by_day.get(day, found.iloc[:0]) for day in missing}
+
+    def on(self, day: dt.date) -> pd.DataFrame:
+        """Factors of one day's rows, by Code."""
+        self.prepare([day])
+        return self._known[day]
+
+
 def _frame(table: pa.Table, volatility: FeaturePlan, rows: np.ndarray) -> pd.DataFrame:
     values = np.full(len(rows), np.nan)
     if volatility.sources:

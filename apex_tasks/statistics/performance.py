@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeFloat, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
 
 from apex_tasks.refusal import Refusal
 
@@ -15,6 +16,8 @@ SESSIONS_PER_YEAR = 252
 
 NO_SPREAD_PCT = 1e-10
 """Standard deviation in per cent up to which returns count as all equal: what rounding of float64 makes."""
+
+NonNegativeFinite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Performance(BaseModel):
@@ -53,13 +56,13 @@ class Performance(BaseModel):
     annualized_return: FiniteFloat | None
     sharpe_ratio: FiniteFloat | None
     sortino_ratio: FiniteFloat | None
-    max_drawdown: float = Field(ge=0, allow_inf_nan=False)
+    max_drawdown: NonNegativeFinite
     calmar_ratio: FiniteFloat | None
     win_rate: float | None = Field(ge=0, le=1)
     total_trades: NonNegativeInt
-    total_cost_jpy: NonNegativeFloat
-    cost_pct_of_capital: NonNegativeFloat
-    avg_daily_cost_bps: NonNegativeFloat
+    total_cost_jpy: NonNegativeFinite
+    cost_pct_of_capital: NonNegativeFinite
+    avg_daily_cost_bps: NonNegativeFinite
 
 
 def measure_performance(
@@ -88,6 +91,8 @@ def measure_performance(
     ------
     Refusal
         There is no state, or a value or the capital is not a positive number.
+    ValueError
+        The number of trades or their cost is below 0 or no number.
     """
     values = _checked(values_jpy, "portfolio values")
     capital = float(_checked([initial_capital_jpy], "initial capital")[0])

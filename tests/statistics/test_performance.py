@@ -103,6 +103,12 @@ def test_what_is_no_capital_is_refused(capital):
         _measure([1.0], capital=capital)
 
 
+@pytest.mark.parametrize("wrong", [{"cost": -1.0}, {"cost": math.inf}, {"cost": math.nan}, {"trades": -1}])
+def test_what_is_no_cost_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"cost|trades"):
+        _measure([100.0, 101.0], **wrong)
+
+
 def test_values_are_one_series():
     with pytest.raises(ValueError, match="one dimension"):
         _measure([[1.0, 2.0]])
