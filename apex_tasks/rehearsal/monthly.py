@@ -251,7 +251,13 @@ def _outcome(
         filled=row.filled,
         unfilled=row.unfilled,
         notes=row.notes,
-        alerts=alerts.evaluate(known, metrics, settings.ranking.top_k, first_build=first_build),
+        alerts=alerts.evaluate(
+            known,
+            metrics,
+            settings.ranking.top_k,
+            first_build=first_build,
+            hysteresis=settings.enhanced.hysteresis,
+        ),
     )
 
 

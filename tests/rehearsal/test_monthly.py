@@ -44,7 +44,7 @@ ANSWERS = [
         (Path(__file__).parents[1] / "market" / "rebalance_answers.csv").open(encoding="utf-8")
     )
 ]
-days_of_answers = st.dates(dt.date(2001, 1, 1), dt.date(2030, 12, 31))
+days_of_answers = st.dates(dt.date(2002, 1, 1), dt.date(2030, 12, 31))
 
 
 def rehearsal(market: SmallMarket, home: Path, **given: Any) -> RehearsalRequest:
@@ -165,6 +165,15 @@ def test_a_warning_is_a_remark_and_no_failure(market: SmallMarket, tmp_path: Pat
         int(month.cost_bps > 6 and month.rebalance_date != AUGUST) for month in found.months
     ]
     assert any(month.remarks for month in found.months)
+
+
+def test_thresholds_are_those_of_the_option_in_force(market: SmallMarket, tmp_path: Path) -> None:
+    settings = small_settings(tmp_path)
+    enhanced = settings.enhanced.model_copy(update={"hysteresis": True})
+    request = rehearsal(market, tmp_path, settings=settings.model_copy(update={"enhanced": enhanced}))
+    found = rehearse_months(request, CALENDAR)
+    assert {month.candidate_kept for month in found.months} == {35}
+    assert found.verdict is Verdict.PASSED
 
 
 def test_months_before_the_first_full_window_are_left_out(market: SmallMarket, tmp_path: Path) -> None:
