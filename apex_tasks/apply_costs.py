@@ -236,7 +236,6 @@ def _metrics(
         "score_std": float(scores.std()),
         "first_build": int(plan.first_build),
         "hysteresis": int(request.settings.enhanced.hysteresis),
-        "neutralisation_r_squared": plan.neutralised.r_squared if plan.neutralised else None,
         "score_rank_correlation": _rank_correlation(plan.ranked, parent),
         "bundle_age_days": _bundle_age_days(bundle, request.as_of),
         "calendar_horizon_days": (LAST_DAY - request.rebalance_date).days,

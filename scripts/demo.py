@@ -10,16 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from console_steps import Step, step
 from demo_setup import (
     APEX_HOME,
     AS_OF,
     BANNER,
     DAG_ID,
     REBALANCE_DATE,
-    Step,
     demo_airflow,
     make_inputs,
-    step,
 )
 from embedded_airflow import AirflowFailedError, EmbeddedAirflow
 from rich.console import Console

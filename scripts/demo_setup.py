@@ -6,16 +6,12 @@ import datetime as dt
 import hashlib
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from console_steps import step
 from embedded_airflow import EmbeddedAirflow
 from rich.console import Console
-from rich.markup import escape
 
 REPO = Path(__file__).resolve().parents[1]
 DEMO = REPO / ".demo"
@@ -26,33 +22,6 @@ DAG_ID = "apex_monthly_rebalance"
 AS_OF = dt.date(2025, 10, 31)
 REBALANCE_DATE = dt.date(2025, 11, 4)
 BANNER = "[bold black on yellow] SYNTHETIC [/] Simulated prices and a model trained on them. Not for trading."
-
-
-@dataclass
-class Step:
-    """One line of the console: a spinner while it lasts, then what came of it and how long it took."""
-
-    tell: Callable[[str, float, float], None]
-    result: str = ""
-
-
-@contextmanager
-def step(console: Console, title: str) -> Iterator[Step]:
-    """Show one step; the block sets `result` and may tell its progress."""
-    begin = time.monotonic()
-    with console.status(title) as status:
-
-        def tell(description: str, done: float, total: float) -> None:
-            status.update(f"{title}: {description} {done / total:.0%}")
-
-        running = Step(tell)
-        try:
-            yield running
-        except BaseException:
-            console.print(f"[red]✘[/] {title}")
-            raise
-    taken = time.monotonic() - begin
-    console.print(f"[green]✔[/] {title:<24} {taken:6.1f} s  [dim]{escape(running.result)}[/]", soft_wrap=True)
 
 
 def make_inputs(console: Console) -> None:

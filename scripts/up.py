@@ -9,7 +9,8 @@ import time
 from collections import Counter
 from zoneinfo import ZoneInfo
 
-from demo_setup import BANNER, DAG_ID, demo_airflow, make_inputs, step
+from console_steps import step
+from demo_setup import BANNER, DAG_ID, demo_airflow, make_inputs
 from embedded_airflow import USER, AirflowFailedError, EmbeddedAirflow, free_port
 from rich.console import Console
 from rich.markup import escape

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# Before anything imports Airflow, which writes its configuration into its home.
-os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="apex-airflow-"))
+# Before anything imports Airflow, which writes its configuration into its home. Processes that test side by side
+# inherit the environment of the one that started them, so each makes its own.
+if "AIRFLOW_HOME" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="apex-airflow-")
 os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
 for name in [name for name in os.environ if name.startswith("APEX_")]:
     del os.environ[name]

@@ -127,5 +127,4 @@ def test_neutralised_scores_are_published_ranked_and_traded(
 def test_switched_off_nothing_of_it_shows(chain: Path) -> None:
     document = run_document(chain, JULY)
     assert document["selection"]["neutralisation"] is None
-    assert document["metrics"]["neutralisation_r_squared"] is None
     assert document["metrics"]["hysteresis"] == 0
