@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apex_tasks.refusal import Refusal
@@ -40,6 +40,7 @@ def best(scores: Scores, top_k: int, sign: int) -> list[str]:
     return found
 
 
+@settings(deadline=None)
 @given(first=passes, second=passes, top_k=st.integers(1, 8), sign=st.sampled_from([1, -1]))
 def test_it_finds_what_a_slow_comparison_finds(first: Scores, second: Scores, top_k: int, sign: int) -> None:
     found = compared(first, second, top_k, sign)

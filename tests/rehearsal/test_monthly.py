@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_market import (
     AS_OF,
@@ -61,12 +61,14 @@ def expected(first: dt.date, last: dt.date, months: int, lookback: int = 180, nt
     return expected_rebalances(CALENDAR, first, last, lookback=lookback, months=months, nth_session=nth)
 
 
+@settings(max_examples=40, deadline=None)
 @given(last=days_of_answers, months=st.integers(1, 30))
 def test_expected_days_are_the_frozen_answers(last: dt.date, months: int) -> None:
     found = expected(dt.date(2000, 1, 4), last, months, lookback=1)
     assert found == [day for day in ANSWERS if dt.date(2000, 1, 4) < day <= last][-months:]
 
 
+@settings(max_examples=40, deadline=None)
 @given(reach=st.integers(0, 400), last=days_of_answers)
 def test_months_without_a_full_window_are_not_expected(reach: int, last: dt.date) -> None:
     first = last - dt.timedelta(days=reach)
