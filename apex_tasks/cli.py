@@ -1,7 +1,7 @@
 """The command line `apex`.
 
-Exit codes: 0 done, 1 a bug, 2 wrong use, 3 input refused, 4 an alert: a critical threshold is broken, or the live
-performance deviates from its benchmarks.
+Exit codes: 0 done, 1 a bug, 2 wrong use, 3 input refused, 4 an alert: a critical threshold is broken, the live
+performance deviates from its benchmarks, or a check of the smoke test failed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from apex_tasks.cli_options import (
     write_result,
 )
 from apex_tasks.cli_performance import performance_app
+from apex_tasks.cli_rehearsal import rehearsal_app
 from apex_tasks.demo.defaults import DEFAULT_END, DEFAULT_SEED, DEFAULT_SESSIONS, DEFAULT_STOCKS
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import load_settings
@@ -45,6 +46,7 @@ audit_app = typer.Typer(help="The audit trail of published portfolios.", no_args
 app.add_typer(audit_app, name="audit")
 app.add_typer(backtest_app)
 app.add_typer(performance_app)
+app.add_typer(rehearsal_app)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from apex_tasks.alerts import Alert
 from apex_tasks.market.calendar import TOKYO
 from apex_tasks.performance.check import CheckVerdict
-from apex_tasks.refusal import Refusal, ThresholdBroken
+from apex_tasks.refusal import CheckFailed, Refusal, ThresholdBroken
 from apex_tasks.settings import Severity
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ FACT_CHARACTERS = 1500
 RERUN_IS_SAFE = (
     "The fund has no portfolio for the month until publish succeeds. Clearing failed tasks is always safe."
 )
-NOBODY_IS_HIT = (
+NOBODY_WATCHES = (
     "No order depends on it, but until it succeeds nobody watches the live performance. Clearing is safe."
 )
+NOBODY_IS_HIT = "Nobody: a rehearsal publishes nothing. Clearing failed tasks is always safe."
 
 
 class RunbookEntry(StrEnum):
@@ -42,6 +43,7 @@ class RunbookEntry(StrEnum):
     THRESHOLD = "a-critical-threshold-is-broken"
     DEADLINE = "a-run-is-late"
     DEVIATION = "live-performance-deviates"
+    REHEARSAL = "a-rehearsal-failed"
 
 
 @dataclass(frozen=True)
@@ -285,6 +287,8 @@ def _story(error: BaseException | None) -> str:
             return "its process was killed, or could not send its own message"
         case ThresholdBroken():
             return f"{error.received}, {error.what}"
+        case CheckFailed():
+            return f"{error.what}: {error.received}"
         case Refusal():
             return error.what
         case _:
@@ -313,6 +317,8 @@ def _remedy(error: BaseException | None) -> str:
 def _entry(error: BaseException | None, task_id: str) -> RunbookEntry:
     if isinstance(error, ThresholdBroken):
         return RunbookEntry.THRESHOLD
+    if isinstance(error, CheckFailed):
+        return RunbookEntry.REHEARSAL
     if isinstance(error, Refusal):
         return RunbookEntry.DATASET_LATE if task_id == "dataset_fresh" else RunbookEntry.REFUSED
     return RunbookEntry.KILLED if error is None else RunbookEntry.BUG

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 PUBLISHED = "published"
 DEVIATION_PREFIX = "deviation-"
-PERFORMANCE = "apex_performance"
+PERFORMANCE, REHEARSAL = "apex_performance", "apex_rehearsal"
 """The DAG that no order waits for."""
 STATES_OF_WAITING = ("up_for_reschedule", "scheduled", "queued", "running")
 LOOKS, LOOK_SECONDS = 10, 0.5
@@ -168,11 +168,11 @@ def _tell_deadline(severity: Severity, minutes: float, context: Any) -> None:
 
 
 def _run(dag_id: str, run_id: str) -> Run:
-    from apex_tasks.notices import NOBODY_IS_HIT, RERUN_IS_SAFE, Run
+    from apex_tasks.notices import NOBODY_IS_HIT, NOBODY_WATCHES, RERUN_IS_SAFE, Run
 
     airflow = conf.get("api", "base_url", fallback="http://localhost:8080/").rstrip("/")
     url = f"{airflow}/dags/{dag_id}/runs/{quote(run_id)}"
-    hit = NOBODY_IS_HIT if dag_id == PERFORMANCE else RERUN_IS_SAFE
+    hit = {PERFORMANCE: NOBODY_WATCHES, REHEARSAL: NOBODY_IS_HIT}.get(dag_id, RERUN_IS_SAFE)
     return Run(dag_id, run_id, url, load_settings().notifications.runbook, hit)
 
 

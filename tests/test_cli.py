@@ -32,6 +32,7 @@ COMMANDS = (
     "features",
     "score",
     "run",
+    "smoke-test",
     "calendar",
     "audit",
     "performance",

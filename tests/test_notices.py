@@ -16,6 +16,7 @@ from apex_tasks.alerts import Alert
 from apex_tasks.month_summary import MonthSummary, TopName, Verdict
 from apex_tasks.notices import (
     NOBODY_IS_HIT,
+    NOBODY_WATCHES,
     SUBJECT_CHARACTERS,
     Notice,
     Run,
@@ -30,7 +31,7 @@ from apex_tasks.performance import deviation
 from apex_tasks.performance.benchmarks import Metric
 from apex_tasks.performance.check import Check, CheckName, CheckVerdict
 from apex_tasks.performance.report import PerformanceReport, RebalanceTurnover
-from apex_tasks.refusal import Refusal, ThresholdBroken
+from apex_tasks.refusal import CheckFailed, Refusal, ThresholdBroken
 from apex_tasks.settings import Severity
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,6 +122,12 @@ def test_a_refusal_tells_expected_received_where_and_what_to_do() -> None:
             "failed at apply_costs: m = 4, stopped",
             RunbookEntry.THRESHOLD,
         ),
+        (
+            CheckFailed("a part failed", expected="-", received="a differs", where="w", remedy="Look."),
+            "smoke_test",
+            "failed at smoke_test: a part failed: a differs",
+            RunbookEntry.REHEARSAL,
+        ),
     ],
 )
 def test_each_kind_of_failure_has_its_words_and_its_heading(
@@ -130,6 +137,16 @@ def test_each_kind_of_failure_has_its_words_and_its_heading(
     assert headline in notice.subject
     assert notice.first
     assert dict(notice.links)["Runbook"] == f"docs/runbook.md#{entry}"
+
+
+def test_a_failed_rehearsal_hits_nobody() -> None:
+    rehearsal = Run("apex_rehearsal", RUN.run_id, RUN.url, RUN.runbook, NOBODY_IS_HIT)
+    for run, hit in (
+        (RUN, "no portfolio for the month"),
+        (rehearsal, "Nobody: a rehearsal publishes nothing"),
+    ):
+        for notice in (task_failed(run, "handshake", REFUSAL, "log"), run_failed(run, "timed_out")):
+            assert hit in dict(notice.facts)["Who is hit"]
 
 
 def test_a_run_without_a_failed_task_gives_airflows_reason() -> None:
@@ -301,6 +318,6 @@ def test_a_deviation_without_a_cause_says_what_is_left_to_do() -> None:
 
 
 def test_a_failure_of_the_watching_hits_nobodys_orders() -> None:
-    watching = Run("apex_performance", "r", "http://airflow/r", "docs/runbook.md", NOBODY_IS_HIT)
+    watching = Run("apex_performance", "r", "http://airflow/r", "docs/runbook.md", NOBODY_WATCHES)
     for notice in (task_failed(watching, "mark_ledger", REFUSAL, "log"), run_failed(watching, "timed_out")):
-        assert NOBODY_IS_HIT in dict(notice.facts).values()
+        assert NOBODY_WATCHES in dict(notice.facts).values()

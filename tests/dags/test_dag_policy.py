@@ -22,7 +22,7 @@ from airflow.timetables.base import TimeRestriction
 
 ROOT = Path(__file__).resolve().parents[2]
 ALLOWED_TAGS = {"apex", "production", "demo", "rehearsal", "performance"}
-MONTHLY, PERFORMANCE = "apex_monthly_rebalance", "apex_performance"
+MONTHLY, PERFORMANCE, REHEARSAL = "apex_monthly_rebalance", "apex_performance", "apex_rehearsal"
 HEAVY = ("torch", "pandas", "numpy", "pyarrow", "matplotlib", "fastapi")
 
 
@@ -122,6 +122,40 @@ def test_the_performance_follows_each_month_and_each_weekday(bag: DagBag) -> Non
 )
 def test_the_trigger_form_accepts_and_refuses(bag: DagBag, name: str, good: object, bad: object) -> None:
     param = bag.dags[MONTHLY].params.get_param(name)
+    assert param.resolve(good) == good
+    with pytest.raises(ParamValidationError):
+        param.resolve(bad)
+
+
+def test_the_rehearsal_runs_by_hand_in_order_and_publishes_nothing(bag: DagBag) -> None:
+    dag = bag.dags[REHEARSAL]
+    assert not dag.timetable.can_be_scheduled
+    assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == {
+        "handshake": {"smoke_test"},
+        "smoke_test": {"monthly_rehearsal", "checklist"},
+        "monthly_rehearsal": {"checklist"},
+        "checklist": set(),
+    }
+    assert [task.outlets for task in dag.tasks] == [[]] * 4
+
+
+def test_failures_of_both_dags_are_told_alike(bag: DagBag) -> None:
+    monthly, rehearsal = bag.dags[MONTHLY], bag.dags[REHEARSAL]
+    assert rehearsal.has_on_failure_callback
+    assert monthly.has_on_failure_callback
+    callbacks = [task.on_failure_callback for dag in (monthly, rehearsal) for task in dag.tasks]
+    assert all(callback == callbacks[0] for callback in callbacks)
+    assert callbacks[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [("sessions", 5, 0), ("sessions", 60, 61), ("months", 3, 0), ("months", 120, "3"), ("dataset", "d", 1)],
+)
+def test_the_form_of_the_rehearsal_accepts_and_refuses(
+    bag: DagBag, name: str, good: object, bad: object
+) -> None:
+    param = bag.dags[REHEARSAL].params.get_param(name)
     assert param.resolve(good) == good
     with pytest.raises(ParamValidationError):
         param.resolve(bad)

@@ -34,7 +34,7 @@ from apex_tasks.store import Store
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 REPO = Path(__file__).resolve().parents[2]
-DAG_ID, PERFORMANCE = "apex_monthly_rebalance", "apex_performance"
+DAG_ID, PERFORMANCE, REHEARSAL = "apex_monthly_rebalance", "apex_performance", "apex_rehearsal"
 TASKS = (
     "dataset_fresh",
     "validate_bundle",
@@ -401,6 +401,30 @@ def test_dry_run_computes_and_publishes_nothing(world: World, history: History) 
     assert world.states(run_id) == {**dict.fromkeys(TASKS, "success"), "publish": "skipped"}
     assert len(world.store.names("plans")) == len(plans) + 1
     assert world.published_bytes() == before
+
+
+def test_rehearsal_tries_the_deployment_and_publishes_nothing(world: World) -> None:
+    before = world.published_bytes()
+    world.client.set_paused(REHEARSAL, False)
+    run_id = world.client.trigger(REHEARSAL, {"sessions": 2, "months": 2})
+    assert world.client.wait_run(REHEARSAL, run_id, RUN_SECONDS) == "success"
+    assert "RESOLVED SETTINGS" in world.client.task_log(REHEARSAL, run_id, "handshake")
+    assert "Smoke test passed: 2 sessions" in world.client.task_log(REHEARSAL, run_id, "smoke_test")
+    assert "2 rebalances of 2 expected" in world.client.task_log(REHEARSAL, run_id, "monthly_rehearsal")
+    said = world.client.task_log(REHEARSAL, run_id, "checklist")
+    assert "connection apex_slack undefined, connection apex_smtp undefined" in said
+    (key,) = world.store.names("rehearsals")
+    kept = world.store.get("rehearsals", key).read_json("rehearsal.json")
+    due = dt.datetime.fromisoformat(world.client.run(REHEARSAL, run_id)["run_after"])
+    assert (kept["verdict"], kept["today"]) == ("passed", str(tokyo_date(due)))
+    assert world.published_bytes() == before
+
+    run_id = world.client.trigger(REHEARSAL, {"dataset": "nowhere.parquet"})
+    assert world.client.wait_run(REHEARSAL, run_id, RUN_SECONDS) == "failed"
+    tasks = world.client.tasks(REHEARSAL, run_id)
+    assert (tasks["handshake"]["state"], tasks["handshake"]["try_number"]) == ("failed", 1)
+    assert "dataset is missing" in world.client.task_log(REHEARSAL, run_id, "handshake")
+    assert world.store.names("rehearsals") == [key]
 
 
 def test_dataset_of_production_size_goes_through(world: World, history: History, tmp_path: Path) -> None:
