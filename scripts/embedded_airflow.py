@@ -16,6 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -37,6 +38,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 LOG_TAIL_LINES = 25
+MOST_RESTARTS = 3
+"""How often `supervise` starts the same component again: SQLite under load ends a scheduler now and then."""
 PATIENCE_SECONDS = {"scheduler": 10.0, "dag-processor": 3.0, "triggerer": 3.0, "api-server": 3.0}
 """How long a stopped component may take: the scheduler ends its running tasks, the others hold nothing."""
 
@@ -90,6 +93,7 @@ class EmbeddedAirflow:
         self._lock = FileLock(self.home / "runner.lock", timeout=0, thread_local=False)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._client: AirflowClient | None = None
+        self._restarts: Counter[str] = Counter()
         self._started = dt.datetime.max.replace(tzinfo=dt.UTC)
 
     @property
@@ -215,6 +219,29 @@ class EmbeddedAirflow:
                 f"{name} ended with {code}; {self.logs / name}.log:\n{self.log_tail(name)}"
             )
 
+    def supervise(self) -> dict[str, int]:
+        """Start every component again that has ended by itself, each a few times; the database keeps all runs.
+
+        Call it again and again while waiting.
+
+        Returns
+        -------
+        dict
+            Exit code of each component that was started again.
+
+        Raises
+        ------
+        AirflowFailedError
+            A component has ended more than `MOST_RESTARTS` times.
+        """
+        ended = self.dead()
+        for name in ended:
+            self._restarts[name] += 1
+            if self._restarts[name] > MOST_RESTARTS:
+                self.check_alive()
+            self.restart(name)
+        return ended
+
     def wait_healthy(self, *dag_ids: str, timeout_seconds: float = 120.0) -> AirflowClient:
         """Wait until every component reports healthy and these DAGs are parsed.
 
@@ -286,6 +313,8 @@ class EmbeddedAirflow:
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.logs),
             "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+            # Tasks of a scheduler that was killed start again half a minute later, not after five minutes.
+            "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             **extra,
         }

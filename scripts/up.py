@@ -6,7 +6,6 @@ import datetime as dt
 import signal
 import sys
 import time
-from collections import Counter
 from zoneinfo import ZoneInfo
 
 from demo_setup import BANNER, DAG_ID, demo_airflow, make_inputs, step
@@ -17,7 +16,6 @@ from rich.markup import escape
 from apex_tasks.refusal import Refusal
 
 PREFERRED_PORT = 8080
-MOST_RESTARTS = 3
 
 
 def main() -> int:
@@ -66,16 +64,10 @@ def _describe(console: Console, airflow: EmbeddedAirflow) -> None:
 
 
 def _supervise(console: Console, airflow: EmbeddedAirflow) -> None:
-    """Start a component again that died, a few times; the database keeps every run."""
-    restarts: Counter[str] = Counter()
     while True:
         time.sleep(1.0)
-        for name, code in airflow.dead().items():
-            restarts[name] += 1
-            if restarts[name] > MOST_RESTARTS:
-                airflow.check_alive()
-            console.print(f"[yellow]{name} ended with {code}; starting it again[/]")
-            airflow.restart(name)
+        for name, code in airflow.supervise().items():
+            console.print(f"[yellow]{name} ended with {code}; it was started again[/]")
 
 
 if __name__ == "__main__":
