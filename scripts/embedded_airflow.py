@@ -30,6 +30,7 @@ from airflow_client import AirflowClient
 from filelock import FileLock, Timeout
 
 USER = "admin"
+CLI_SETTINGS = Path(__file__).with_name("cli_settings")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
     # Task logs lie in the same folder that the API server reads, so nobody needs to serve them.
@@ -262,15 +263,49 @@ class EmbeddedAirflow:
         raise AirflowFailedError(f"not healthy after {timeout_seconds:.0f} s: {missing}\n{tails}")
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run ``airflow ARGUMENTS`` in this Airflow's environment."""
+        """Run ``airflow ARGUMENTS`` in this Airflow's environment, with the settings of `CLI_SETTINGS`."""
+        path = filter(None, (str(CLI_SETTINGS), self._environment.get("PYTHONPATH")))
         return subprocess.run(
             [sys.executable, "-m", "airflow", *arguments],
-            env=self._environment,
+            env={**self._environment, "PYTHONPATH": os.pathsep.join(path)},
             cwd=self.home,
             capture_output=True,
             text=True,
             check=False,
         )
+
+    def create_backfill(self, dag_id: str, *arguments: str, timeout_seconds: float = 240.0) -> None:
+        """Run ``airflow backfill create``, and again while something is only in its way.
+
+        Airflow has one backfill of a DAG open at a time and closes it up to half a minute after its last run.
+        It may also meet a lock of the database, and then takes back what it had created.
+
+        Raises
+        ------
+        AirflowFailedError
+            It is refused for another reason, or there is no way within `timeout_seconds`.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            self.supervise()
+            said = "another backfill is open"
+            if not self._has_open_backfill(dag_id):
+                done = self.cli("backfill", "create", "--dag-id", dag_id, *arguments)
+                if not done.returncode:
+                    return
+                said = done.stdout + done.stderr
+                if not any(cause in said for cause in ("database is locked", "Another backfill is running")):
+                    raise AirflowFailedError(f"airflow backfill create failed:\n{said}")
+            if time.monotonic() > deadline:
+                raise AirflowFailedError(f"no backfill within {timeout_seconds:.0f} s:\n{said}")
+            time.sleep(1.0)
+
+    def _has_open_backfill(self, dag_id: str) -> bool:
+        try:
+            found = self.client.call("GET", "/backfills", params={"dag_id": dag_id})["backfills"]
+        except httpx.TransportError:
+            return True  # the API server is being started again
+        return any(each["completed_at"] is None for each in found)
 
     def log_tail(self, name: str) -> str:
         """The last lines of a component's log."""

@@ -8,7 +8,7 @@ import sys
 import time
 from zoneinfo import ZoneInfo
 
-from demo_setup import BANNER, DAG_ID, demo_airflow, make_inputs, step
+from demo_setup import BANNER, DAG_ID, MONTH_DEMO, step
 from embedded_airflow import USER, AirflowFailedError, EmbeddedAirflow, free_port
 from rich.console import Console
 from rich.markup import escape
@@ -24,10 +24,10 @@ def main() -> int:
     console = Console(highlight=False)
     console.print(BANNER)
     try:
-        airflow = demo_airflow(free_port(PREFERRED_PORT))
+        airflow = MONTH_DEMO.airflow(free_port(PREFERRED_PORT))
         airflow.acquire()
         try:
-            make_inputs(console)
+            MONTH_DEMO.make_inputs(console)
             with step(console, "Airflow, 4 processes") as running:
                 airflow.start()
                 airflow.wait_healthy(DAG_ID)

@@ -245,6 +245,10 @@ def test_airflow_publishes_what_the_steps_compute_without_it(
         assert alone is not None
         assert by_airflow is not None
         assert alone.content_hash == by_airflow.content_hash
+        published = latest_version(Store(tmp_path), month)
+        assert published is not None
+        for name in published.artifact.manifest["files"].keys() - {"execution.json"}:
+            assert published.artifact.read_bytes(name) == by_airflow.artifact.read_bytes(name), (month, name)
 
 
 def test_web_server_tells_the_published_values(world: World, history: History) -> None:

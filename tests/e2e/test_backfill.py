@@ -54,11 +54,11 @@ class World:
     delivery: Path
     market: SmallMarket
 
-    def backfill(self, *arguments: str) -> None:
-        """Create a backfill as an operator does, once Airflow has closed the one before."""
-        self.until(lambda: all(each["completed_at"] for each in self._backfills()), 60.0)
-        done = self.airflow.cli("backfill", "create", "--dag-id", DAG_ID, "--from-date", FROM, *arguments)
-        assert done.returncode == 0, done.stderr
+    def backfill(self, last: str, reprocess: str, *arguments: str) -> None:
+        """Create a backfill as an operator does."""
+        dates = ("--from-date", FROM, "--to-date", last)
+        behaviour = ("--max-active-runs", "3", "--reprocess-behavior", reprocess)
+        self.airflow.create_backfill(DAG_ID, *dates, *behaviour, *arguments)
 
     def runs(self) -> dict[dt.date, Mapping[str, Any]]:
         """The runs of the slots, by rebalance day."""
@@ -100,9 +100,6 @@ class World:
                 print(f"The API server does not answer: {starting}")
             time.sleep(0.25)
         raise AssertionError(f"nothing within {seconds:g} s: {self.runs()}")
-
-    def _backfills(self) -> list[dict[str, Any]]:
-        return list(self.airflow.client.call("GET", "/backfills", params={"dag_id": DAG_ID})["backfills"])
 
 
 @dataclass(frozen=True)
@@ -182,10 +179,7 @@ def garbage_after(market: SmallMarket, last: dt.date, out: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def story(world: World) -> Story:
-    world.backfill(
-        *("--to-date", TO, "--max-active-runs", "3", "--reprocess-behavior", "none"),
-        *("--dag-run-conf", '{"cold_start": true}'),
-    )
+    world.backfill(TO, "none", "--dag-run-conf", '{"cold_start": true}')
     store = Store(world.home)
     world.until(lambda: len(published_dates(store)) >= KILL_AFTER, 240.0)
     killed = world.until(
@@ -205,7 +199,7 @@ def story(world: World) -> Story:
     repaired = world.delivery.with_name("repaired.parquet")
     repaired.write_bytes(world.market.dataset.read_bytes())
     repaired.replace(world.delivery)
-    world.backfill("--to-date", "2025-09-30", "--max-active-runs", "3", "--reprocess-behavior", "failed")
+    world.backfill("2025-09-30", "failed")
     world.until(lambda: {world.runs()[month]["state"] for month in (BROKEN, STOPPED)} == {"success"}, 120.0)
     client = world.airflow.client
     by_hand = client.trigger(DAG_ID, {"as_of": str(CALENDAR.as_of(BY_HAND))})
@@ -213,7 +207,7 @@ def story(world: World) -> Story:
     ended = {month: found["end_date"] for month, found in world.runs().items()}
     after_repair = published_bytes(world.home)
 
-    world.backfill("--to-date", TO, "--max-active-runs", "3", "--reprocess-behavior", "failed")
+    world.backfill(TO, "failed")
     world.wait_for_the_end(120.0)
     return Story(
         published_at_kill,
