@@ -405,5 +405,5 @@ def test_killed_component_is_noticed_and_can_be_started_again(world: World) -> N
     os.waitid(os.P_PID, world.airflow.pid("triggerer"), os.WEXITED | os.WNOWAIT)
     with pytest.raises(AirflowFailedError, match="triggerer ended with -9"):
         world.airflow.check_alive()
-    world.airflow.restart("triggerer")
+    assert world.airflow.supervise() == {"triggerer": -signal.SIGKILL}
     world.airflow.wait_healthy(DAG_ID)

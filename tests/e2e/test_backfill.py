@@ -28,7 +28,7 @@ from apex_tasks.demo.market import write_demo_data
 from apex_tasks.published import published_dates
 from apex_tasks.store import Store
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(720)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1_200)]
 
 REPO = Path(__file__).resolve().parents[2]
 DAG_ID = "apex_monthly_rebalance"
@@ -181,13 +181,13 @@ def garbage_after(market: SmallMarket, last: dt.date, out: Path) -> Path:
 def story(world: World) -> Story:
     world.backfill(TO, "none", "--dag-run-conf", '{"cold_start": true}')
     store = Store(world.home)
-    world.until(lambda: len(published_dates(store)) >= KILL_AFTER, 240.0)
+    world.until(lambda: len(published_dates(store)) >= KILL_AFTER, 400.0)
     killed = world.until(
         lambda: (now := world.running()) and any(name in LATE for _, name in now) and now, 60
     )
     world.airflow.restart("scheduler", with_signal=signal.SIGKILL)
     published_at_kill = len(published_dates(store))
-    world.wait_for_the_end(420.0)
+    world.wait_for_the_end(800.0)
     states = {month: str(found["state"]) for month, found in world.runs().items()}
     tasks = {month: world.tasks(month) for month in MONTHS[-4:]}
     said = {
@@ -200,15 +200,15 @@ def story(world: World) -> Story:
     repaired.write_bytes(world.market.dataset.read_bytes())
     repaired.replace(world.delivery)
     world.backfill("2025-09-30", "failed")
-    world.until(lambda: {world.runs()[month]["state"] for month in (BROKEN, STOPPED)} == {"success"}, 120.0)
+    world.until(lambda: {world.runs()[month]["state"] for month in (BROKEN, STOPPED)} == {"success"}, 240.0)
     client = world.airflow.client
     by_hand = client.trigger(DAG_ID, {"as_of": str(CALENDAR.as_of(BY_HAND))})
-    world.until(lambda: client.run(DAG_ID, by_hand)["state"] == "success", 120.0)
+    world.until(lambda: client.run(DAG_ID, by_hand)["state"] == "success", 240.0)
     ended = {month: found["end_date"] for month, found in world.runs().items()}
     after_repair = published_bytes(world.home)
 
     world.backfill(TO, "failed")
-    world.wait_for_the_end(120.0)
+    world.wait_for_the_end(240.0)
     return Story(
         published_at_kill,
         killed,
