@@ -86,7 +86,8 @@ def _run(console: Console, months: list[dt.date]) -> dict[dt.date, PublishedPort
             BACKTEST.make_inputs(console)
             migrated.result()
         console.print(
-            f"  The bundle has seen nothing after {BACKTEST.trained_until}: every month is out of its sample."
+            f"  The bundle has seen nothing after {BACKTEST.trained_until}: every month is out of its sample.",
+            soft_wrap=True,
         )
         with step(console, "Airflow, 4 processes") as running:
             airflow.start()
