@@ -173,16 +173,15 @@ def _busy(airflow: EmbeddedAirflow, runs: list[dict[str, Any]]) -> str:
 
 
 def _show(console: Console, months: list[PublishedPortfolio]) -> None:
-    table = Table(title=f"{len(months)} months, backfilled (SYNTHETIC)")
-    for heading in ("month", "positions", "trades", "turnover", "cost JPY", "cost bps", "value before JPY"):
-        table.add_column(heading, justify="left" if heading == "month" else "right")
+    table = Table(title=f"{len(months)} months, backfilled; value before trading (SYNTHETIC)")
+    for heading in ("month", "positions", "turnover", "cost JPY", "cost bps", "value JPY"):
+        table.add_column(heading, justify="left" if heading == "month" else "right", no_wrap=True)
     runs = [month.artifact.read_json(RUN_FILE) for month in months]
     for month, run in zip(months, runs, strict=True):
         metrics = run["metrics"]
         table.add_row(
             str(month.rebalance_date),
             f"{metrics['positions']:.0f}",
-            f"{metrics['trades']:.0f}",
             f"{metrics['turnover']:.1%}",
             f"{metrics['cost_jpy']:,.0f}",
             f"{metrics['apex_daily_cost_bps']:.2f}",
