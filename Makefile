@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo backfill-demo up test test-fast lint bench clean
+.PHONY: help setup demo backfill-demo up test test-fast lint bench evaluate-real clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,7 +54,11 @@ lint: $(INSTALLED) ## Linter, formatter, types
 
 bench: $(INSTALLED) ## SYNTHETIC: time panel and scoring against the method of v0.1.0, production size
 	@$(BIN)/python scripts/bench_panel.py
+	@$(BIN)/python scripts/bench_panel.py --sessions 650 --months 22
+
+evaluate-real: $(INSTALLED) ## Real US prices 2007-2016 (fetched by pip, never shipped): train on 2007-2011, judge after
+	@$(BIN)/python scripts/evaluate_real.py
 
 clean: ## Remove the demo's folder and all caches; .venv stays
-	@rm -rf .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	@rm -rf .demo .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -48,6 +48,7 @@ def evaluate(
     top_k: int,
     *,
     first_build: bool = False,
+    hysteresis: bool = False,
 ) -> tuple[Alert, ...]:
     """Compare the published metrics with the thresholds.
 
@@ -72,7 +73,7 @@ def evaluate(
                 remedy="Correct the name, or remove the threshold.",
             )
         broken += _broken(
-            threshold, metrics[threshold.metric], effective_bound(threshold, top_k, first_build)
+            threshold, metrics[threshold.metric], effective_bound(threshold, top_k, first_build, hysteresis)
         )
     return tuple(broken)
 
@@ -95,13 +96,18 @@ def evaluate_latency(
     )
 
 
-def effective_bound(threshold: AlertThreshold, top_k: int, first_build: bool) -> float:
-    """Bound in force for a book of this size, built from nothing or not."""
+def effective_bound(
+    threshold: AlertThreshold, top_k: int, first_build: bool, hysteresis: bool = False
+) -> float:
+    """Bound in force for a book of this size, built from nothing or not, from a gate's candidates or not."""
     bound = threshold.bound
     if first_build and threshold.first_build_bound is not None:
         bound = threshold.first_build_bound
-    if threshold.per_name is not None:
-        bound = min(bound, math.ceil(threshold.per_name * top_k))
+    per_name = threshold.per_name
+    if hysteresis and threshold.hysteresis_per_name is not None:
+        per_name = threshold.hysteresis_per_name
+    if per_name is not None:
+        bound = min(bound, math.ceil(per_name * top_k))
     return bound
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,20 +12,20 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from apex_tasks import alerts
-from apex_tasks.build_panel import PANELS, PanelReference, read_panel_prices
+from apex_tasks.build_panel import PANELS, PanelReference, read_panel_prices, read_panel_risk_factors
 from apex_tasks.bundle import ResolvedBundle
-from apex_tasks.dataset.prices import ADJUSTMENT, ADV
-from apex_tasks.dataset.schema import CLOSE, CODE, DATE, SECTOR
+from apex_tasks.dataset.price_history import PriceHistory
+from apex_tasks.dataset.prices import ADV
+from apex_tasks.dataset.schema import CLOSE, CODE, SECTOR
 from apex_tasks.infer import SCORES, ScoresReference, ranked_scores, read_forecasts
 from apex_tasks.market.calendar import LAST_DAY, TseCalendar, tokyo_date
-from apex_tasks.market.costs import CostModel
 from apex_tasks.model.rank_ic import rank_ic
 from apex_tasks.portfolio.book import Book
-from apex_tasks.portfolio.capped import capped_rebalance
-from apex_tasks.portfolio.orders import Orders, estimate_orders, settle
-from apex_tasks.portfolio.selection import Candidates, select_candidates
-from apex_tasks.portfolio.splits import share_factors
-from apex_tasks.portfolio.weights import TargetWeights, target_weights
+from apex_tasks.portfolio.ledger import carry_forward
+from apex_tasks.portfolio.monthly_plan import MonthlyPlan, Session, plan_month
+from apex_tasks.portfolio.neutralisation import Neutralised
+from apex_tasks.portfolio.orders import Orders
+from apex_tasks.portfolio.weights import TargetWeights
 from apex_tasks.published import (
     BOOK_FILE,
     ORDERS_FILE,
@@ -37,7 +36,6 @@ from apex_tasks.published import (
 )
 from apex_tasks.refusal import Refusal
 from apex_tasks.request import RunRequest
-from apex_tasks.settings import Policy
 from apex_tasks.store import Store, canonical_json, content_key
 from apex_tasks.tables import csv_bytes, parquet_bytes, read_table
 
@@ -93,17 +91,29 @@ def apply_costs(
         A critical alert threshold is broken.
     """
     parent = _parent(request, store, calendar)
-    prices = read_panel_prices(store.get(PANELS, panel.key))
-    ranked = ranked_scores(read_forecasts(store.get(SCORES, scores.key)), request.settings.ranking.horizon)
-    current, warnings = _current_book(request, parent, prices)
-    plan = _plan(request, bundle, ranked, prices, current)
-    metrics = _metrics(request, bundle, panel, ranked, parent, plan)
+    artifact = store.get(PANELS, panel.key)
+    history = PriceHistory(read_panel_prices(artifact))
+    current, warnings = _current_book(request, parent, history)
+    plan = plan_month(
+        current,
+        Session(
+            ranked_scores(read_forecasts(store.get(SCORES, scores.key)), request.settings.ranking.horizon),
+            history.on(request.as_of, CLOSE),
+            history.on(request.as_of, ADV),
+            read_panel_risk_factors(artifact) if request.settings.enhanced.neutralisation else None,
+        ),
+        request.settings,
+        bundle.selection,
+        request.rebalance_date,
+    )
+    metrics = _metrics(request, bundle, panel, parent, plan)
     observe(metrics)
     broken = alerts.evaluate(
         request.settings.thresholds,
         metrics,
         request.settings.ranking.top_k,
         first_build=plan.first_build,
+        hysteresis=request.settings.enhanced.hysteresis,
     )
     alerts.stop_on_critical(broken, f"rebalance {request.rebalance_date}, as-of {request.as_of}")
     document = {
@@ -115,6 +125,7 @@ def apply_costs(
         "warnings": [
             *panel.warnings,
             *warnings,
+            *_neutralisation_warnings(plan),
             *_policy_warnings(plan.target),
             *_order_warnings(plan.orders),
         ],
@@ -127,13 +138,14 @@ def apply_costs(
         plan=document,
         ranking=request.settings.ranking.model_dump(mode="json"),
         portfolio=request.settings.portfolio.model_dump(mode="json"),
+        enhanced=request.settings.enhanced.model_dump(mode="json"),
     )
-    artifact = store.write(
+    written = store.write(
         PLANS,
         key,
         files={
-            SCORES_FILE: parquet_bytes(ranked),
-            PORTFOLIO_FILE: csv_bytes(_portfolio_table(plan, ranked, prices, request.as_of)),
+            SCORES_FILE: parquet_bytes(plan.ranked),
+            PORTFOLIO_FILE: csv_bytes(_portfolio_table(plan, history, request.as_of)),
             ORDERS_FILE: csv_bytes(pd.DataFrame([row.model_dump(mode="json") for row in plan.orders.rows])),
             BOOK_FILE: canonical_json(
                 {"before": current.model_dump(mode="json"), "orders": plan.orders.model_dump(mode="json")}
@@ -143,26 +155,13 @@ def apply_costs(
     )
     return PlanReference(
         key=key,
-        content_hash=artifact.content_hash,
+        content_hash=written.content_hash,
         parent=None if parent is None else parent.name,
         positions=len(plan.orders.book.positions),
         turnover=plan.orders.turnover,
         cost_bps=plan.orders.cost_bps,
         portfolio_value_jpy=current.portfolio_value_jpy,
     )
-
-
-@dataclass(frozen=True)
-class _Plan:
-    candidates: Candidates
-    target: TargetWeights
-    current_weights: dict[str, float]
-    orders: Orders
-
-    @property
-    def first_build(self) -> bool:
-        """Nothing is held before the trades."""
-        return not self.current_weights
 
 
 def _parent(request: RunRequest, store: Store, calendar: TseCalendar) -> PublishedPortfolio | None:
@@ -184,92 +183,37 @@ def _parent(request: RunRequest, store: Store, calendar: TseCalendar) -> Publish
 
 
 def _current_book(
-    request: RunRequest, parent: PublishedPortfolio | None, prices: pd.DataFrame
+    request: RunRequest, parent: PublishedPortfolio | None, history: PriceHistory
 ) -> tuple[Book, list[str]]:
     """What is held at the as-of close: the parent's orders as they were really filled, marked to market."""
     if parent is None:
         return Book.cold(request.settings.portfolio.initial_capital_jpy, request.as_of), []
-    warnings = []
-    before, ordered = parent.book_before(), parent.orders()
     fill_date = parent.rebalance_date
-    at_fill = _latest(prices, fill_date, ADJUSTMENT)
-    closes = _on(prices, fill_date, CLOSE)
-    if closes:
-        filled = settle(
-            before,
-            ordered,
-            closes,
-            fill_date,
-            share_factors(_latest(prices, ordered.as_of, ADJUSTMENT), at_fill),
-            _on(prices, fill_date, ADV),
-            CostModel(),
-        )
-        book = filled.book
-        if filled.unpriced_buys:
-            warnings.append(
-                f"{len(filled.unpriced_buys)} buys of {fill_date} were not filled, no close that day: "
-                f"{', '.join(filled.unpriced_buys)}"
-            )
-    else:
-        book = ordered.book
-        at_fill = _latest(prices, ordered.as_of, ADJUSTMENT)
+    carried = carry_forward(parent.book_before(), parent.orders(), fill_date, history, request.as_of)
+    warnings = []
+    if carried.fills is None:
         warnings.append(f"no closes of {fill_date} in the dataset: last month's orders count as estimated")
-    book = book.roll(share_factors(at_fill, _latest(prices, request.as_of, ADJUSTMENT)))
-    book = _mark_to_latest_closes(book, prices, fill_date, request.as_of)
-    if book.stale_codes:
+    elif carried.fills.unpriced_buys:
         warnings.append(
-            f"{len(book.stale_codes)} held stocks have no close on {request.as_of} and are valued at their last: "
-            f"{', '.join(book.stale_codes)}"
+            f"{len(carried.fills.unpriced_buys)} buys of {fill_date} were not filled, no close that day: "
+            f"{', '.join(carried.fills.unpriced_buys)}"
         )
-    return book, warnings
-
-
-def _mark_to_latest_closes(book: Book, prices: pd.DataFrame, after: dt.date, as_of: dt.date) -> Book:
-    """Value every position at its latest close, which for a suspended stock is older than the as-of session."""
-    latest = prices[(prices[DATE] > after) & (prices[DATE] <= as_of)].dropna(subset=[CLOSE])
-    latest = latest.drop_duplicates(CODE, keep="last")
-    for day in sorted(set(latest[DATE])):
-        book = book.mark(_on(latest, day, CLOSE), day)
-    return book.mark({}, as_of)
-
-
-def _plan(
-    request: RunRequest, bundle: ResolvedBundle, ranked: pd.DataFrame, prices: pd.DataFrame, current: Book
-) -> _Plan:
-    ranking, portfolio = request.settings.ranking, request.settings.portfolio
-    closes, adv = _on(prices, request.as_of, CLOSE), _on(prices, request.as_of, ADV)
-    candidates = select_candidates(
-        ranked[CODE].tolist(),
-        ranked["Score"].to_numpy(),
-        np.array([closes.get(code, np.nan) for code in ranked[CODE]]),
-        top_k=ranking.top_k,
-        multiplier=portfolio.candidate_multiplier,
-        k_ratio=bundle.selection.k_ratio,
-        k_min=bundle.selection.k_min,
-        sign=bundle.selection.sign,
-    )
-    weights, costs = current.weights(), CostModel()
-    if portfolio.policy is Policy.CAPPED:
-        target, orders = capped_rebalance(
-            current, candidates, closes, adv, portfolio, ranking.top_k, costs, request.rebalance_date
+    if stale := carried.book.stale_codes:
+        warnings.append(
+            f"{len(stale)} held stocks have no close on {request.as_of} and are valued at their last: "
+            f"{', '.join(stale)}"
         )
-    else:
-        target = target_weights(
-            candidates, weights, current.portfolio_value_jpy, adv, portfolio, ranking.top_k, costs
-        )
-        orders = estimate_orders(current, target.weights, closes, adv, costs, request.rebalance_date)
-    return _Plan(candidates, target, weights, orders)
+    return carried.book, warnings
 
 
 def _metrics(
     request: RunRequest,
     bundle: ResolvedBundle,
     panel: PanelReference,
-    ranked: pd.DataFrame,
     parent: PublishedPortfolio | None,
-    plan: _Plan,
+    plan: MonthlyPlan,
 ) -> dict[str, float | None]:
-    scores = ranked["Score"].to_numpy(dtype=np.float64)
+    scores = plan.ranked["Score"].to_numpy(dtype=np.float64)
     return {
         "apex_selected_count": plan.candidates.kept_count,
         "apex_effective_dim": bundle.effective_dim,
@@ -291,7 +235,8 @@ def _metrics(
         "score_worst": float(scores[-1]),
         "score_std": float(scores.std()),
         "first_build": int(plan.first_build),
-        "score_rank_correlation": _rank_correlation(ranked, parent),
+        "hysteresis": int(request.settings.enhanced.hysteresis),
+        "score_rank_correlation": _rank_correlation(plan.ranked, parent),
         "bundle_age_days": _bundle_age_days(bundle, request.as_of),
         "calendar_horizon_days": (LAST_DAY - request.rebalance_date).days,
     }
@@ -316,7 +261,7 @@ def _bundle_age_days(bundle: ResolvedBundle, as_of: dt.date) -> int | None:
     return (as_of - day).days
 
 
-def _describe_selection(plan: _Plan) -> dict[str, Any]:
+def _describe_selection(plan: MonthlyPlan) -> dict[str, Any]:
     target = plan.target
     return {
         "candidates": list(plan.candidates.codes),
@@ -329,8 +274,27 @@ def _describe_selection(plan: _Plan) -> dict[str, Any]:
         "dropped_turnover": list(target.dropped_turnover),
         "notes": [str(note) for note in target.notes],
         "score_penalties": dict(target.score_penalties),
+        "neutralisation": _describe_neutralisation(plan.neutralised),
         "target_weights": dict(target.weights),
     }
+
+
+def _describe_neutralisation(neutralised: Neutralised | None) -> dict[str, Any] | None:
+    if neutralised is None:
+        return None
+    return {
+        "outcome": str(neutralised.reason),
+        "r_squared": neutralised.r_squared,
+        "max_abs_t": neutralised.max_abs_t,
+        "missing": dict(neutralised.missing),
+        "clipped": neutralised.clipped,
+    }
+
+
+def _neutralisation_warnings(plan: MonthlyPlan) -> list[str]:
+    if plan.neutralised is None or plan.neutralised.applied:
+        return []
+    return [f"the scores were not neutralised: {plan.neutralised.reason}"]
 
 
 def _policy_warnings(target: TargetWeights) -> list[str]:
@@ -353,11 +317,11 @@ def _order_warnings(orders: Orders) -> list[str]:
     return warnings
 
 
-def _portfolio_table(plan: _Plan, ranked: pd.DataFrame, prices: pd.DataFrame, as_of: dt.date) -> pd.DataFrame:
+def _portfolio_table(plan: MonthlyPlan, history: PriceHistory, as_of: dt.date) -> pd.DataFrame:
     """The new book, best rank first; names that linger without a score stand last."""
     book = plan.orders.book
-    ranks = ranked.set_index(CODE)
-    sectors = _latest(prices, as_of, SECTOR)
+    ranks = plan.ranked.set_index(CODE)
+    sectors = history.latest(as_of, SECTOR)
     table = pd.DataFrame(
         {
             "code": code,
@@ -375,15 +339,3 @@ def _portfolio_table(plan: _Plan, ranked: pd.DataFrame, prices: pd.DataFrame, as
     )
     table["rank"] = table["rank"].astype("Int64")
     return table.sort_values(["rank", "code"], na_position="last", ignore_index=True)
-
-
-def _on(prices: pd.DataFrame, day: dt.date, column: str) -> dict[str, float]:
-    """Code -> value on one day, where there is one."""
-    today = prices[prices[DATE] == day].dropna(subset=[column])
-    return dict(zip(today[CODE], today[column], strict=True))
-
-
-def _latest(prices: pd.DataFrame, day: dt.date, column: str) -> dict[str, Any]:
-    """Code -> last known value on or before a day."""
-    known = prices[prices[DATE] <= day].dropna(subset=[column]).drop_duplicates(CODE, keep="last")
-    return dict(zip(known[CODE], known[column], strict=True))

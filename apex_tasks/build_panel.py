@@ -14,8 +14,10 @@ from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.panel import Panel
 from apex_tasks.dataset.panel import build_panel as build_windows
+from apex_tasks.dataset.price_history import PRICE_HISTORY_DAYS
 from apex_tasks.dataset.prices import check_units, read_prices
 from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.dataset.risk_factors import read_risk_factors
 from apex_tasks.dataset.schema import CODE, open_dataset
 from apex_tasks.refusal import Refusal
 from apex_tasks.request import RunRequest
@@ -24,10 +26,13 @@ from apex_tasks.store import Artifact, FileWriter, Store, content_key, file_sha2
 from apex_tasks.tables import parquet_bytes, read_table
 
 PANELS = "panels"
-ROWS, WINDOWS, PRICES = "rows.npy", "windows.parquet", "prices.parquet"
+ROWS, WINDOWS, PRICES, FACTORS = PANEL_FILES = (
+    "rows.npy",
+    "windows.parquet",
+    "prices.parquet",
+    "risk_factors.parquet",
+)
 WINDOW_START = "window_start"
-PRICE_HISTORY_DAYS = 70
-"""Calendar days of prices kept with a panel: enough to settle orders of two months ago."""
 
 
 class PanelReference(BaseModel):
@@ -92,6 +97,7 @@ def build_panel(
         clip_sigma=bundle.clip_sigma,
         freshness=request.settings.freshness.model_dump(mode="json"),
         price_history_days=PRICE_HISTORY_DAYS,
+        files=PANEL_FILES,
     )
     stored = store.find(PANELS, key)
     cached = stored is not None
@@ -145,6 +151,11 @@ def read_panel_prices(artifact: Artifact) -> pd.DataFrame:
     return read_table(artifact, PRICES)
 
 
+def read_panel_risk_factors(artifact: Artifact) -> pd.DataFrame:
+    """Risk factors of a stored panel, as `dataset.risk_factors.read_risk_factors` gives them."""
+    return read_table(artifact, FACTORS)
+
+
 def _build(
     request: RunRequest, bundle: ResolvedBundle, store: Store, key: str, progress: ReportProgress | None
 ) -> Artifact:
@@ -188,6 +199,7 @@ def _build(
             ROWS: _npy_writer(panel),
             WINDOWS: parquet_bytes(pd.DataFrame({CODE: window.codes, WINDOW_START: window.start})),
             PRICES: parquet_bytes(prices),
+            FACTORS: parquet_bytes(read_risk_factors(dataset, bundle.plan, [as_of])),
         },
         details={
             "listed": freshness.rows,

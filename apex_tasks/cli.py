@@ -1,6 +1,7 @@
 """The command line `apex`.
 
-Exit codes: 0 done, 1 a bug, 2 wrong use, 3 input refused, 4 a critical alert threshold broken.
+Exit codes: 0 done, 1 a bug, 2 wrong use, 3 input refused, 4 an alert: a critical threshold is broken, the live
+performance deviates from its benchmarks, or a check of the smoke test failed.
 """
 
 from __future__ import annotations
@@ -13,10 +14,27 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from apex_tasks.cli_backtest import backtest_app
 from apex_tasks.cli_display import out, print_json, progress_bars, show, show_month
+from apex_tasks.cli_options import (
+    Bundle,
+    Dataset,
+    Day,
+    FeaturesModeOption,
+    Horizon,
+    Json,
+    NormalizationOption,
+    PolicyOption,
+    TopK,
+    given_input,
+    given_settings,
+    write_result,
+)
+from apex_tasks.cli_performance import performance_app
+from apex_tasks.cli_rehearsal import rehearsal_app
 from apex_tasks.demo.defaults import DEFAULT_END, DEFAULT_SEED, DEFAULT_SESSIONS, DEFAULT_STOCKS
 from apex_tasks.refusal import Refusal
-from apex_tasks.settings import ApexSettings, FeaturesMode, Normalization, Policy, load_settings
+from apex_tasks.settings import load_settings
 
 app = typer.Typer(
     help="Rank the Tokyo market, plan the month's trades, publish the portfolio.",
@@ -26,15 +44,9 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(help="The audit trail of published portfolios.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Bundle = Annotated[str | None, typer.Option(help="Bundle: folder or tar.gz. Default: APEX_BUNDLE.")]
-Dataset = Annotated[str | None, typer.Option(help="Dataset: parquet file. Default: APEX_DATASET.")]
-Horizon = Annotated[int | None, typer.Option(help="Forecast horizon in sessions: 1, 5, 10 or 20.")]
-TopK = Annotated[int | None, typer.Option(help="Names to hold.")]
-NormalizationOption = Annotated[Normalization | None, typer.Option(help="csz (production) or raw.")]
-FeaturesModeOption = Annotated[FeaturesMode | None, typer.Option(help="What to do with missing features.")]
-Day = Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")]
+app.add_typer(backtest_app)
+app.add_typer(performance_app)
+app.add_typer(rehearsal_app)
 
 
 def main() -> None:
@@ -93,10 +105,10 @@ def validate_bundle_command(
     """Check a bundle against its manifest, itself and a dataset's schema."""
     from apex_tasks.validate_bundle import validate_bundle
 
-    settings = _settings(horizon=horizon, features_mode=features_mode)
+    settings = given_settings(horizon=horizon, features_mode=features_mode)
     resolved = validate_bundle(
-        _required("bundle", bundle, settings.bundle),
-        _required("dataset", dataset, settings.dataset),
+        given_input("bundle", bundle, settings.bundle),
+        given_input("dataset", dataset, settings.dataset),
         settings,
     )
     if as_json:
@@ -134,34 +146,21 @@ def score_command(
     as_json: Json = False,
 ) -> None:
     """Score and rank every eligible stock of one session."""
-    from upath import UPath
-
     from apex_tasks.market.calendar import TseCalendar
     from apex_tasks.score import score
-    from apex_tasks.store import write_file
     from apex_tasks.tables import parquet_bytes
 
     TseCalendar.load().require_session(as_of.date())
-    settings = _settings(horizon=horizon, normalization=normalization, features_mode=features_mode)
+    settings = given_settings(horizon=horizon, normalization=normalization, features_mode=features_mode)
     with progress_bars() as progress:
         ranked = score(
-            _required("bundle", bundle, settings.bundle),
-            _required("dataset", dataset, settings.dataset),
+            given_input("bundle", bundle, settings.bundle),
+            given_input("dataset", dataset, settings.dataset),
             as_of.date(),
             settings,
             progress,
         )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_file(UPath(target), parquet_bytes(ranked))
-    except OSError as error:
-        raise Refusal(
-            "scores cannot be written",
-            expected="a writable place",
-            received=error.strerror or type(error).__name__,
-            where=target,
-            remedy="Choose another --out.",
-        ) from None
+    write_result(target, parquet_bytes(ranked), "scores")
     best = ranked["Code"].head(5).tolist()
     show({"scores": target, "as_of": as_of.date(), "stocks": len(ranked), "best": best}, as_json, "Scores")
 
@@ -177,7 +176,7 @@ def run_command(
     horizon: Horizon = None,
     normalization: NormalizationOption = None,
     features_mode: FeaturesModeOption = None,
-    policy: Annotated[Policy | None, typer.Option(help="How weights follow from candidates.")] = None,
+    policy: PolicyOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but publish.")] = False,
     cold_start: Annotated[
         bool, typer.Option("--cold-start", help="Start from cash when last month is not published.")
@@ -236,7 +235,7 @@ def calendar_command(
 
     calendar, nth = TseCalendar.load(), load_settings().schedule.nth_session
     days = calendar.sessions(start.date(), end.date())
-    rebalances = [day for day in days if day == calendar.rebalance_session(day.year, day.month, nth)]
+    rebalances = calendar.rebalance_sessions(start.date(), end.date(), nth)
     rows = [
         {
             "rebalance": day,
@@ -289,20 +288,6 @@ def audit_verify(as_json: Json = False) -> None:
         )
     if not as_json:
         print(f"{report.records} records, everything as published: {store.root}")
-
-
-def _settings(**ranking: object) -> ApexSettings:
-    from apex_tasks.request import with_parameters
-
-    return with_parameters(
-        load_settings(), {name: value for name, value in ranking.items() if value is not None}
-    )
-
-
-def _required(name: str, given: str | None, setting: str | None) -> str:
-    from apex_tasks.request import required_input
-
-    return required_input(name, given or setting)
 
 
 if __name__ == "__main__":

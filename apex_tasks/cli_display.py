@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from apex_tasks.dataset.progress import ReportProgress
 
@@ -68,11 +78,25 @@ def show_month(month: MonthSummary, as_json: bool) -> None:
     out.print(names)
 
 
+class _Rate(ProgressColumn):
+    """Units done per second."""
+
+    def render(self, task: Task) -> Text:
+        """Show the speed once it is known."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.1f}/s", style="progress.data.speed")
+
+
 @contextmanager
 def progress_bars() -> Iterator[ReportProgress]:
     """Bars on stderr, one per description, only where someone watches."""
     bars = Progress(
-        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=err
+        TextColumn("{task.description}"),
+        BarColumn(),
+        _Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
     )
     tasks: dict[str, TaskID] = {}
 

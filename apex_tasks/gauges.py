@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from apex_tasks.alerts import INFERENCE_LATENCY, effective_bound
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.published import RUN_FILE, latest_version, published_dates
 from apex_tasks.settings import AlertThreshold, ApexSettings
 from apex_tasks.store import Store
+
+if TYPE_CHECKING:
+    from apex_tasks.performance.report import PerformanceReport
 
 PREFIX = "apex"
 PUBLISH_WITHIN_SESSIONS = 3
@@ -39,12 +42,15 @@ def metric_gauges(metrics: Mapping[str, float | None]) -> list[Gauge]:
     return [Gauge(name.removeprefix(f"{PREFIX}_"), value) for name, value in metrics.items()]
 
 
-def bound_gauges(thresholds: Iterable[AlertThreshold], top_k: int, *, first_build: bool) -> list[Gauge]:
-    """Bounds in force, so that Prometheus alerts by the settings of the run."""
+def bound_gauges(
+    thresholds: Iterable[AlertThreshold], top_k: int, metrics: Mapping[str, float | None]
+) -> list[Gauge]:
+    """Bounds in force for a plan with these metrics, so that Prometheus alerts by the settings of the run."""
+    first_build, hysteresis = bool(metrics.get("first_build")), bool(metrics.get("hysteresis"))
     return [
         Gauge(
             "threshold",
-            effective_bound(threshold, top_k, first_build),
+            effective_bound(threshold, top_k, first_build, hysteresis),
             {"severity": threshold.severity.lower(), "metric": threshold.metric},
         )
         for threshold in thresholds
@@ -76,6 +82,23 @@ def due_gauges(published: dt.date, calendar: TseCalendar, nth_session: int) -> l
     ]
 
 
+def performance_gauges(report: PerformanceReport) -> list[Gauge]:
+    """Live figures in the units of their names, and how many of them deviate from their benchmarks."""
+    live = report.performance
+    figures: dict[str, float | None] = {
+        "live_sharpe_ratio": None if live is None else live.sharpe_ratio,
+        "live_total_return_pct": None if live is None else live.total_return,
+        "live_yearly_return_pct": None if live is None else live.annualized_return,
+        "live_max_drawdown_pct": None if live is None else live.max_drawdown,
+        "live_win_rate": None if live is None else live.win_rate,
+        "live_cost_pct": None if live is None else live.cost_pct_of_capital,
+        "live_mean_turnover": report.mean_turnover,
+        "live_sessions": report.sessions,
+        "live_deviations": len(report.deviating),
+    }
+    return [Gauge(name, value) for name, value in figures.items()]
+
+
 def published_gauges(store: Store, settings: ApexSettings, calendar: TseCalendar) -> list[Gauge]:
     """Gauges of the newest published month, read back from the store; none before the first month."""
     days = published_dates(store)
@@ -86,7 +109,7 @@ def published_gauges(store: Store, settings: ApexSettings, calendar: TseCalendar
     metrics, top_k = run["metrics"], run["settings"]["ranking"]["top_k"]
     return [
         *metric_gauges(metrics),
-        *bound_gauges(settings.thresholds, top_k, first_build=bool(metrics.get("first_build"))),
+        *bound_gauges(settings.thresholds, top_k, metrics),
         *due_gauges(newest.rebalance_date, calendar, settings.schedule.nth_session),
     ]
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from apex_tasks.build_panel import PANELS, ROWS, WINDOW_START, PanelReference, read_windows
 from apex_tasks.bundle import ResolvedBundle, open_checkpoint
 from apex_tasks.dataset.schema import CODE
+from apex_tasks.portfolio.ranking import SCORE, rank_table
 from apex_tasks.request import RunRequest
 from apex_tasks.settings import InferenceSettings
 from apex_tasks.store import Artifact, Store, content_key
@@ -92,9 +93,7 @@ def ranked_scores(forecasts: pd.DataFrame, horizon: int) -> pd.DataFrame:
     DataFrame
         `Code` str, `Score` float32, `Rank` int64 (1 = best, ties by Code), best first.
     """
-    scores = forecasts[[CODE, f"h{horizon}"]].set_axis([CODE, "Score"], axis=1)
-    ranked = scores.sort_values(["Score", CODE], ascending=[False, True], kind="stable", ignore_index=True)
-    return ranked.assign(Rank=np.arange(1, len(ranked) + 1, dtype=np.int64))
+    return rank_table(forecasts[[CODE, f"h{horizon}"]].set_axis([CODE, SCORE], axis=1))
 
 
 def model_shape(bundle: ResolvedBundle) -> ModelShape:

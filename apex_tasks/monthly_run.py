@@ -179,9 +179,7 @@ class MonthlyRun:
 
     def _show_plan(self, metrics: PlanMetrics) -> None:
         settings = self.request.settings
-        bounds = bound_gauges(
-            settings.thresholds, settings.ranking.top_k, first_build=bool(metrics["first_build"])
-        )
+        bounds = bound_gauges(settings.thresholds, settings.ranking.top_k, metrics)
         self._show([*metric_gauges(metrics), *bounds, Gauge("plan_timestamp_seconds", time.time())])
 
     def _show(self, gauges: list[Gauge]) -> None:

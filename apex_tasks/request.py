@@ -10,9 +10,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from apex_tasks.market.calendar import TseCalendar, tokyo_date
 from apex_tasks.refusal import Refusal
-from apex_tasks.settings import ApexSettings, PortfolioSettings, RankingSettings
+from apex_tasks.settings import ApexSettings
 
 RANKING_PARAMETERS = ("top_k", "horizon", "normalization", "features_mode")
+SETTING_OF_PARAMETER = {
+    **{name: ("ranking", name) for name in RANKING_PARAMETERS},
+    "policy": ("portfolio", "policy"),
+    "capital": ("portfolio", "initial_capital_jpy"),
+    "hysteresis": ("enhanced", "hysteresis"),
+    "priority": ("enhanced", "priority"),
+    "neutralisation": ("enhanced", "neutralisation"),
+}
+"""Section and name of the setting behind each parameter."""
 RUN_PARAMETERS = (
     "as_of",
     "bundle",
@@ -111,26 +120,29 @@ def resolve_request(
 
 
 def with_parameters(settings: ApexSettings, given: Mapping[str, Any]) -> ApexSettings:
-    """Apply a run's ranking and portfolio parameters to the settings.
+    """Apply parameters of a run or a backtest, any of `SETTING_OF_PARAMETER`, to the settings.
 
     Raises
     ------
     Refusal
         A value is out of range.
     """
-    ranking = {name: given[name] for name in RANKING_PARAMETERS if name in given}
-    portfolio = {"policy": given["policy"]} if "policy" in given else {}
+    changes: dict[str, dict[str, Any]] = {}
+    for parameter, (section, name) in SETTING_OF_PARAMETER.items():
+        if parameter in given:
+            changes.setdefault(section, {})[name] = given[parameter]
     try:
         return settings.model_copy(
             update={
-                "ranking": RankingSettings.model_validate({**settings.ranking.model_dump(), **ranking}),
-                "portfolio": PortfolioSettings.model_validate(
-                    {**settings.portfolio.model_dump(), **portfolio}
-                ),
+                section: _changed(getattr(settings, section), values) for section, values in changes.items()
             }
         )
     except ValidationError as error:
         raise _invalid(error) from None
+
+
+def _changed(section: BaseModel, values: Mapping[str, Any]) -> BaseModel:
+    return type(section).model_validate({**section.model_dump(), **values})
 
 
 def required_input(name: str, value: str | None) -> str:

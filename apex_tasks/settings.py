@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -44,11 +44,35 @@ class FeaturesMode(StrEnum):
     DROP_MISSING = "drop-missing"
 
 
+class Priority(StrEnum):
+    """Which names give way when more qualify under hysteresis than may be kept."""
+
+    RANK = "rank"
+    """The last in rank order, as the notes on v0.1.0 say. Holdings then decide nothing."""
+
+    HELD = "held"
+    """The last new name: held names keep their places, and new ones fill what is left."""
+
+
 class Policy(StrEnum):
     """How target weights follow from the candidates."""
 
     BASELINE = "baseline"
     CAPPED = "capped"
+
+
+class Timing(StrEnum):
+    """When a backtest's orders are decided and filled."""
+
+    LIVE = "live"
+    SAME_CLOSE = "same_close"
+
+
+class Sessions(StrEnum):
+    """Whose sessions set the rebalance days of a backtest."""
+
+    TSE = "tse"
+    DATASET = "dataset"
 
 
 class Severity(StrEnum):
@@ -145,6 +169,32 @@ class PortfolioSettings(_Section):
     )
 
 
+class EnhancedSettings(_Section):
+    """Enhanced inference (EI): the two options of v0.1.0 that production leaves off."""
+
+    hysteresis: bool = Field(
+        False, description="A.3: the best entry_k enter, held names stay within the best exit_k; no gate."
+    )
+    entry_k: Annotated[int, Field(ge=1)] = Field(35, description="Best names of the pool that may enter.")
+    exit_k: Annotated[int, Field(ge=1)] = Field(60, description="Best names of the pool that may stay.")
+    priority: Priority = Field(
+        Priority.RANK,
+        description="`rank`: the best entry_k of these, as in v0.1.0 (what is held then decides nothing); `held`: "
+        "held names first.",
+    )
+    neutralisation: bool = Field(
+        False, description="A.4: sector and volatility_60d are regressed out of the scores before ranking."
+    )
+    gamma: Annotated[float, Field(ge=0, le=1)] = Field(0.3, description="Share of the fit that is taken out.")
+    ridge_alpha: Annotated[float, Field(gt=0)] = Field(10.0, description="Penalty of the ridge regression.")
+
+    @model_validator(mode="after")
+    def _exit_after_entry(self) -> Self:
+        if self.exit_k < self.entry_k:
+            raise ValueError(f"exit_k must be at least entry_k ({self.entry_k})")
+        return self
+
+
 class InferenceSettings(_Section):
     """How the forward pass uses the machine; it never changes a score beyond 1e-5."""
 
@@ -152,6 +202,31 @@ class InferenceSettings(_Section):
         None, description="Threads that each run whole batches; unset: one per core."
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(32, description="Stocks per forward pass.")
+
+
+class PerformanceSettings(_Section):
+    """When the live book's figures deviate from the bundle's benchmarks, and what counts as drift."""
+
+    max_deviation: Annotated[float, Field(gt=0)] = Field(
+        0.20, description="Share of its benchmark from which a live figure deviates, in either direction."
+    )
+    min_sessions: Annotated[int, Field(ge=2)] = Field(
+        60, description="Sessions of live history before which deviations are shown but not judged."
+    )
+    reference_sessions: Annotated[int, Field(ge=1, le=24)] = Field(
+        6,
+        description="As-of sessions of earlier months that the newest features and scores are held against.",
+    )
+    max_psi: Annotated[float, Field(gt=0)] = Field(
+        0.25, description="Population stability index above which a feature or the scores have drifted."
+    )
+    max_ks: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.20, description="Kolmogorov-Smirnov statistic above which they have."
+    )
+    max_volatility_ratio: Annotated[float, Field(gt=1)] = Field(
+        1.5,
+        description="Live over earlier market volatility, or its inverse, above which the regime is another.",
+    )
 
 
 class BundleLimits(_Section):
@@ -214,6 +289,9 @@ class AlertThreshold(_Section):
     per_name: float | None = Field(
         None, description="Lowers the bound to ceil(per_name * top_k), for a smaller book."
     )
+    hysteresis_per_name: float | None = Field(
+        None, description="Stands for per_name when hysteresis, not the gate, chooses the candidates."
+    )
     first_build_bound: float | None = Field(
         None, description="Stands for the bound when nothing is held before the trades."
     )
@@ -241,7 +319,9 @@ class ApexSettings(BaseSettings):
     ranking: RankingSettings = RankingSettings()
     selection: SelectionSettings = SelectionSettings()
     portfolio: PortfolioSettings = PortfolioSettings()
+    enhanced: EnhancedSettings = EnhancedSettings()
     inference: InferenceSettings = InferenceSettings()
+    performance: PerformanceSettings = PerformanceSettings()
     bundle_limits: BundleLimits = BundleLimits()
     notifications: NotificationSettings = NotificationSettings()
     deadlines: DeadlineSettings = DeadlineSettings()

@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 from airflow_client import FINISHED
-from demo_setup import BANNER, DAG_ID, REPO, Demo, DemoFailedError, short, step, task_failures
+from console_steps import step
+from demo_setup import BANNER, DAG_ID, REPO, Demo, DemoFailedError, short, task_failures
 from embedded_airflow import AirflowFailedError, EmbeddedAirflow
 from rich.console import Console
 from rich.markup import escape

@@ -2,7 +2,8 @@
 
 The plain method loads the whole file, z-scores it, splits it by stock, walks dates and stocks in Python, stacks the
 windows and runs them through the model as one batch. Each method runs in a process of its own, so that its
-peak memory is its own; both rank the last session, and the bench fails when their scores differ.
+peak memory is its own; both rank the last session, and the bench fails when their scores differ. With --months
+both also lay out the windows of the first session of each month before, as a backtest needs them.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def main() -> None:
     """Make the data, run both methods, print a table."""
     arguments = _arguments()
     if arguments.method is not None:
-        print(json.dumps(_measure(arguments.method, arguments.dataset, arguments.scores)))
+        print(json.dumps(_measure(arguments)))
         return
     from rich.console import Console
 
@@ -58,13 +59,13 @@ def main() -> None:
             rows = write_dataset(dataset, arguments.stocks, arguments.sessions)
         console.print(
             f"SYNTHETIC: {arguments.stocks:,} stocks, {arguments.sessions:,} sessions, {len(_names())} features, "
-            f"{rows:,} rows, {dataset.stat().st_size / 2**20:,.0f} MiB"
+            f"{rows:,} rows, {dataset.stat().st_size / 2**20:,.0f} MiB; windows of {arguments.months} sessions"
         )
         results, scores = {}, {}
         for number, method in enumerate(METHODS):
             out = Path(folder) / f"scores{number}.npy"
             with console.status(f"Running {method}"):
-                results[method] = _run(method, dataset, out)
+                results[method] = _run(method, dataset, out, arguments.months)
             scores[method] = np.load(out)
     console.print(_table(results))
     plain, ours = (scores[method] for method in METHODS)
@@ -101,7 +102,16 @@ def write_dataset(path: Path, n_stocks: int, n_sessions: int) -> int:
     return rows
 
 
-def score_plainly(dataset: Path, seconds: Seconds) -> npt.NDArray[np.float32]:
+def as_of_days(months: int) -> list[dt.date]:
+    """The last session, and the first session of each of the months before it."""
+    days, month = [LAST_DAY], LAST_DAY.replace(day=1)
+    while len(days) < months:
+        days.append(TseCalendar.load().rebalance_session(month.year, month.month))
+        month = (month - dt.timedelta(days=1)).replace(day=1)
+    return days[::-1]
+
+
+def score_plainly(dataset: Path, days: list[dt.date], seconds: Seconds) -> npt.NDArray[np.float32]:
     """v0.1.0's method, for the last session: everything loaded, Python loops, one batch."""
     import torch
 
@@ -116,18 +126,18 @@ def score_plainly(dataset: Path, seconds: Seconds) -> npt.NDArray[np.float32]:
         for code, history in data.groupby("Code", sort=True):
             history = history.sort_values("Date")
             histories[code] = (history["Date"].to_numpy(), history[names].to_numpy())
-        windows = []
-        for day in [data["Date"].max()]:
-            for days, features in histories.values():
-                (found,) = np.nonzero(days == day)
+        for day in days:
+            windows = []
+            for dates, features in histories.values():
+                (found,) = np.nonzero(dates == day)
                 if len(found) and found[0] + 1 >= LOOKBACK:
                     windows.append(features[found[0] + 1 - LOOKBACK : found[0] + 1])
-        batch = torch.from_numpy(np.stack(windows))
+            batch = torch.from_numpy(np.stack(windows))
     with _timed("scoring", seconds), torch.inference_mode():
         return _model()(batch).numpy()
 
 
-def score_as_apex(dataset: Path, seconds: Seconds) -> npt.NDArray[np.float32]:
+def score_as_apex(dataset: Path, days: list[dt.date], seconds: Seconds) -> npt.NDArray[np.float32]:
     """This project's method, for the last session."""
     from apex_tasks.dataset.features import resolve_features
     from apex_tasks.dataset.panel import build_panel
@@ -140,11 +150,13 @@ def score_as_apex(dataset: Path, seconds: Seconds) -> npt.NDArray[np.float32]:
         panel = build_panel(
             file,
             resolve_features(FeatureList(tuple(_names())), {}, file.schema.names, FeaturesMode.STRICT),
-            [LAST_DAY],
+            days,
             lookback=LOOKBACK,
             normalization=Normalization.CSZ,
             clip_sigma=CLIP_SIGMA,
         )
+        for day in days[:-1]:  # the plain method copies every session's windows; here only scoring would
+            panel.rows[panel.windows[day].start[:, None] + np.arange(LOOKBACK)]
     with _timed("scoring", seconds):
         return score_windows(_model(), panel.rows, panel.windows[LAST_DAY].start, LOOKBACK)
 
@@ -170,29 +182,21 @@ def _timed(stage: str, seconds: Seconds) -> Iterator[None]:
     seconds[stage] = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
-def _measure(method: str, dataset: Path, scores: Path) -> dict[str, Any]:
+def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run one method in this process."""
     import torch  # noqa: F401  # neither method is charged with the import
 
     seconds: Seconds = {}
-    run = score_plainly if method == METHODS[0] else score_as_apex
-    np.save(scores, run(dataset, seconds))
+    run = score_plainly if arguments.method == METHODS[0] else score_as_apex
+    np.save(arguments.scores, run(arguments.dataset, as_of_days(arguments.months), seconds))
     # Kibibytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     return {"seconds": seconds, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
 
 
-def _run(method: str, dataset: Path, scores: Path) -> dict[str, Any]:
-    command = [
-        sys.executable,
-        __file__,
-        "--method",
-        method,
-        "--dataset",
-        str(dataset),
-        "--scores",
-        str(scores),
-    ]
+def _run(method: str, dataset: Path, scores: Path, months: int) -> dict[str, Any]:
+    options = {"--method": method, "--dataset": dataset, "--scores": scores, "--months": months}
+    command = [sys.executable, __file__, *(str(word) for option in options.items() for word in option)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
@@ -219,6 +223,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stocks", type=int, default=3_863)
     parser.add_argument("--sessions", type=int, default=190, help="1250 for the longer history")
+    parser.add_argument("--months", type=int, default=1, help="sessions whose windows are laid out")
     parser.add_argument("--method", choices=METHODS, help=argparse.SUPPRESS)
     parser.add_argument("--dataset", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--scores", type=Path, help=argparse.SUPPRESS)

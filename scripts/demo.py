@@ -11,15 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from console_steps import Step, step
 from demo_setup import (
     BANNER,
     DAG_ID,
     LAST_SESSION,
     MONTH_DEMO,
     DemoFailedError,
-    Step,
     short,
-    step,
     task_failures,
 )
 from embedded_airflow import AirflowFailedError, EmbeddedAirflow

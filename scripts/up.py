@@ -8,7 +8,8 @@ import sys
 import time
 from zoneinfo import ZoneInfo
 
-from demo_setup import BANNER, DAG_ID, MONTH_DEMO, step
+from console_steps import step
+from demo_setup import BANNER, DAG_ID, MONTH_DEMO
 from embedded_airflow import USER, AirflowFailedError, EmbeddedAirflow, free_port
 from rich.console import Console
 from rich.markup import escape

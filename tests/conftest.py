@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# Before anything imports Airflow, which writes its configuration into its home.
-os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="apex-airflow-"))
+# Before anything imports Airflow, which writes its configuration into its home. Processes that test side by side
+# inherit the environment of the one that started them, so each makes its own.
+if "AIRFLOW_HOME" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="apex-airflow-")
 os.environ.setdefault("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
 for name in [name for name in os.environ if name.startswith("APEX_")]:
     del os.environ[name]
 
 if TYPE_CHECKING:
+    from baseline_world import World
     from small_market import SmallMarket
 
 
@@ -35,3 +38,11 @@ def chain(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Path
     home = tmp_path_factory.mktemp("chain")
     run_chain(market, home)
     return home
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Random market with everything that real ones have, and its bundle; never to be changed."""
+    from baseline_world import make_world
+
+    return make_world(tmp_path_factory.mktemp("world"))

@@ -61,14 +61,7 @@ def write_bundle(
     Refusal
         `out` exists, or the config does not say where the lists belong.
     """
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise Refusal(
-            "output exists",
-            expected="a path that is free",
-            received="an existing file or folder",
-            where=out,
-            remedy="Choose another path, or delete it.",
-        )
+    require_free(out)
     contents = {
         CHECKPOINT: _serialised(state_dict),
         CONFIG: yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode(),
@@ -91,6 +84,24 @@ def write_bundle(
     else:
         write_folder(files, out)
     return out
+
+
+def require_free(out: Path) -> None:
+    """Refuse a place where something lies; an empty folder is free.
+
+    Raises
+    ------
+    Refusal
+        `out` is a file, or a folder that is not empty.
+    """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise Refusal(
+            "output exists",
+            expected="a path that is free",
+            received="an existing file or folder",
+            where=out,
+            remedy="Choose another path, or delete it.",
+        )
 
 
 def _list_path(config: Mapping[str, Any], key: str) -> str:

@@ -7,39 +7,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from apex_tasks.bundle.archive import MANIFEST, read_bundle
-from apex_tasks.bundle.writer import write_bundle
-from apex_tasks.dataset.features import (
-    FeaturePlan,
-    features_from_groups,
-    packaged_aliases,
-    packaged_feature_groups,
-    resolve_features,
-)
-from apex_tasks.dataset.forward_returns import read_forward_returns
+from apex_tasks.bundle.writer import require_free
+from apex_tasks.dataset.features import packaged_aliases, resolve_features
 from apex_tasks.dataset.keys import scan_keys
-from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
-from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, open_dataset
+from apex_tasks.dataset.schema import day_from_epoch, open_dataset
 from apex_tasks.demo.defaults import DEFAULT_SEED
 from apex_tasks.demo.market import write_demo_data
-from apex_tasks.model.patchtst import ModelShape, PatchTSTRanker
-from apex_tasks.model.rank_ic import rank_ic
-from apex_tasks.model.scoring import score_windows
+from apex_tasks.model.judging import rank_ic_by_date
+from apex_tasks.model.scoring import load_model
 from apex_tasks.model.training import TrainingSettings, train
 from apex_tasks.refusal import Refusal
-from apex_tasks.settings import BundleLimits, FeaturesMode, Normalization, configs_folder
-from apex_tasks.store import file_sha256
+from apex_tasks.settings import FeaturesMode
+from apex_tasks.trained_bundle import (
+    HORIZONS,
+    JUDGED_HORIZON,
+    LOOKBACK,
+    production_features,
+    production_shape,
+    seal_bundle,
+)
 
-FEATURE_GROUPS = ("core50", "plus30", "dmi_focus")
-HORIZONS = (1, 5, 10, 20)
-JUDGED_HORIZON = 20
-LOOKBACK = 180
 CLIP_SIGMA = 5.0
 SAMPLES = 3_072
 DROPOUT = 0.0
@@ -115,15 +107,7 @@ def write_demo_bundle(
     Refusal
         `out` exists, or the dataset is not marked synthetic, lacks a feature, or is too short to be split.
     """
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        # The writer refuses it too, but only after the training.
-        raise Refusal(
-            "output exists",
-            expected="a path that is free",
-            received="an existing file or folder",
-            where=out,
-            remedy="Choose another path, or delete it.",
-        )
+    require_free(out)  # The writer does too, but only after the training.
     if dataset is not None:
         return _write(out, dataset, seed, samples, progress)
     with tempfile.TemporaryDirectory(prefix="apex-demo-") as folder:
@@ -134,9 +118,10 @@ def write_demo_bundle(
 def _write(out: Path, path: Path, seed: int, samples: int, progress: ReportProgress | None) -> DemoBundle:
     dataset = open_dataset(path)
     _require_synthetic(path)
-    features = features_from_groups(packaged_feature_groups(), FEATURE_GROUPS, "packaged feature_groups.yaml")
-    plan = resolve_features(features, packaged_aliases(), dataset.schema.names, FeaturesMode.STRICT)
-    shape = ModelShape(n_features=len(features), patch_multiplier=2, horizons=HORIZONS, lookback=LOOKBACK)
+    plan = resolve_features(
+        production_features(), packaged_aliases(), dataset.schema.names, FeaturesMode.STRICT
+    )
+    shape = production_shape()
     settings = TrainingSettings(samples=samples, dropout=DROPOUT, clip_sigma=CLIP_SIGMA)
     keys = scan_keys(dataset, date.max)
     split = _split([day_from_epoch(day) for day in np.unique(keys.days)], path)
@@ -144,30 +129,33 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: ReportProgr
     result = train(
         dataset, plan, shape, split.train_dates, split.train_end, settings, seed=seed, progress=progress
     )
-    model = PatchTSTRanker(shape).eval()
-    model.load_state_dict(result.state_dict)
-    in_sample, out_of_sample = _mean_rank_ic(model, dataset, plan, shape, split, progress)
-
-    manifest = {
-        "bundle_version": f"demo-seed{seed}",
-        "synthetic": True,
-        "notice": NOTICE,
-        "checkpoint": {
-            "base_features": shape.n_features,
-            "effective_dim": shape.n_channels,
-            "csz_mode": "trained_with_csz",
-            "patch_multiplier": "auto",
-        },
-        "config": {"patch_multiplier": "auto (unset)"},
-        "dataset": {
-            "file": path.name,
-            "sha256": file_sha256(path),
-            "features": len(features),
-            "date_range": f"{day_from_epoch(keys.days.min())} to {day_from_epoch(keys.days.max())}",
-            "rows": len(keys.days),
-            "stocks": len(keys.codes),
-        },
-        "training": {
+    model = load_model(shape, result.state_dict)
+    coefficients = rank_ic_by_date(
+        model,
+        dataset,
+        plan,
+        shape,
+        (*split.in_sample, *split.out_of_sample),
+        horizon=JUDGED_HORIZON,
+        clip_sigma=CLIP_SIGMA,
+        progress=progress,
+    )
+    first_out = len(split.in_sample)
+    in_sample, out_of_sample = (
+        float(part.mean()) for part in (coefficients[:first_out], coefficients[first_out:])
+    )
+    manifest_sha256 = seal_bundle(
+        out,
+        result,
+        shape=shape,
+        settings=settings,
+        dataset=dataset,
+        keys=keys,
+        bundle_version=f"demo-seed{seed}",
+        config_version="demo",
+        notice=NOTICE,
+        marks={"synthetic": True},
+        training={
             "seed": seed,
             "windows": samples,
             "train_dates": f"{split.train_dates[0]} to {split.train_dates[-1]}",
@@ -176,29 +164,10 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: ReportProgr
             "rank_ic_h20_out_of_sample": round(out_of_sample, 6),
             "out_of_sample_dates": [str(day) for day in split.out_of_sample],
         },
-        "expected_behavior": {
-            "model_init_log": (
-                f"[Model Init] in_features={shape.n_features}, patch_multiplier=auto, add_csz=False"
-            ),
-            "effective_dim": shape.n_channels,
-            "candidate_kept": 53,
-            "rebalance_freq": "monthly",
-            "top_k": 35,
-            "horizon": JUDGED_HORIZON,
-        },
-    }
-    write_bundle(
-        out,
-        state_dict=result.state_dict,
-        config=_config(shape, settings),
-        feature_groups=(configs_folder() / "feature_groups.yaml").read_bytes(),
-        feature_aliases=(configs_folder() / "feature_aliases.yaml").read_bytes(),
-        manifest_extra=manifest,
-        created=str(day_from_epoch(keys.days.max())),
     )
     return DemoBundle(
         path=out,
-        manifest_sha256=read_bundle(out, BundleLimits()).hashes[MANIFEST],
+        manifest_sha256=manifest_sha256,
         rank_ic_in_sample=in_sample,
         rank_ic_out_of_sample=out_of_sample,
         in_sample_dates=len(split.in_sample),
@@ -230,34 +199,6 @@ def _split(sessions: Sequence[date], where: Path) -> _Split:
     return _Split(tuple(train_dates), sessions[end], tuple(in_sample), tuple(judged))
 
 
-def _mean_rank_ic(
-    model: PatchTSTRanker,
-    dataset: DatasetFile,
-    plan: FeaturePlan,
-    shape: ModelShape,
-    split: _Split,
-    progress: ReportProgress | None,
-) -> tuple[float, float]:
-    """Mean rank IC of the judged horizon, in sample and out of sample."""
-    dates = (*split.in_sample, *split.out_of_sample)
-    panel = build_panel(
-        dataset, plan, dates, lookback=shape.lookback, normalization=Normalization.CSZ, clip_sigma=CLIP_SIGMA
-    )
-    returns = read_forward_returns(dataset, (JUDGED_HORIZON,), date.max)
-    column = shape.horizons.index(JUDGED_HORIZON)
-    coefficients = []
-    for done, day in enumerate(dates):
-        if progress:
-            progress("Judging", done, len(dates))
-        windows = panel.windows[day]
-        scores = score_windows(model, panel.rows, windows.start, shape.lookback)[:, column]
-        coefficients.append(rank_ic(scores, returns.on(day, windows.codes)[:, 0]))
-    if progress:
-        progress("Judging", len(dates), len(dates))
-    first_out = len(split.in_sample)
-    return float(np.mean(coefficients[:first_out])), float(np.mean(coefficients[first_out:]))
-
-
 def _require_synthetic(path: Path) -> None:
     metadata = pq.read_schema(path).metadata or {}
     if metadata.get(b"apex.synthetic") != b"true":
@@ -268,43 +209,3 @@ def _require_synthetic(path: Path) -> None:
             where=path,
             remedy="Use a dataset of `apex demo-data`: a demo bundle must not pass for a model of real data.",
         )
-
-
-def _config(shape: ModelShape, settings: TrainingSettings) -> dict[str, Any]:
-    """The config yaml in the form of the production bundle; `patch_multiplier` stays unset there too."""
-    gate = {"k_ratio": 0.60, "k_min": 53, "sign": 1}
-    return {
-        "version": "demo",
-        "description": NOTICE,
-        "data": {
-            "feature_groups_config": "configs/feature_groups.yaml",
-            "feature_aliases_yaml": "configs/feature_aliases.yaml",
-            "feature_groups": list(FEATURE_GROUPS),
-            "lookback": shape.lookback,
-            "min_stocks_per_day": 80,
-            "date_column": "Date",
-            "code_column": "Code",
-        },
-        "normalization": {"mode": "cross_section_z", "clip_sigma": settings.clip_sigma},
-        "train": {
-            "horizons": list(shape.horizons),
-            "samples": settings.samples,
-            "batch_size": settings.batch_size,
-            "learning_rate": settings.learning_rate,
-            "weight_decay": settings.weight_decay,
-        },
-        "selection": {
-            "default": gate,
-            # Copies: yaml would write a repeated object as an anchor and references to it.
-            "horizons": {str(horizon): dict(gate) for horizon in shape.horizons},
-        },
-        "model": {
-            "d_model": shape.d_model,
-            "depth": shape.depth,
-            "patch_len": shape.patch_len,
-            "stride": shape.stride,
-            "n_heads": shape.n_heads,
-            "dropout": settings.dropout,
-        },
-        "loss": {"name": "mse"},
-    }

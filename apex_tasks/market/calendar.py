@@ -151,6 +151,20 @@ class TseCalendar:
             )
         return session
 
+    def rebalance_sessions(self, start: date, end: date, nth: int = 1) -> list[date]:
+        """All rebalance days from `start` to `end`, both inclusive, in order.
+
+        Raises
+        ------
+        Refusal
+            `end` is before `start`.
+        """
+        return [
+            day
+            for day in self.sessions(start, end)
+            if day == self.rebalance_session(day.year, day.month, nth)
+        ]
+
     def latest_rebalance_session(self, on_or_before: date, nth: int = 1) -> date:
         """Return the last rebalance day that is not after `on_or_before`."""
         session = self.rebalance_session(on_or_before.year, on_or_before.month, nth)

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from apex_tasks.portfolio.hysteresis import Hysteresis, select_with_hysteresis
 from apex_tasks.refusal import Refusal
 
 AUTOSUPPLY_FACTOR = 1.5
@@ -167,6 +168,18 @@ def select_by_percentile(
     return Gate(mask, threshold, fallback=True, wanted=wanted)
 
 
+def _gate_of(hysteresis: Hysteresis, pool_codes: Sequence[str]) -> Gate:
+    chosen = select_with_hysteresis(
+        pool_codes,
+        hysteresis.held,
+        entry_k=hysteresis.entry_k,
+        exit_k=hysteresis.exit_k,
+        priority=hysteresis.priority,
+    )
+    mask = np.isin(np.array(pool_codes, dtype=np.str_), np.array(chosen, dtype=np.str_))
+    return Gate(mask, None, fallback=False, wanted=hysteresis.entry_k)
+
+
 def autosupply_ratio(top_k: int, n: int) -> float:
     """Gate ratio that supplies half as many names again as are held: ``ceil(1.5 * top_k) / n`` in [0.15, 1].
 
@@ -192,6 +205,7 @@ def select_candidates(
     k_ratio: float,
     k_min: int,
     sign: int = 1,
+    hysteresis: Hysteresis | None = None,
 ) -> Candidates:
     """Candidates of a rebalance among all eligible stocks.
 
@@ -211,6 +225,8 @@ def select_candidates(
         Pool size in multiples of `top_k`.
     k_ratio, k_min, sign
         See `select_by_percentile`. With `sign` -1 the candidates carry their scores negated.
+    hysteresis
+        Chooses from the pool in place of the gate.
 
     Raises
     ------
@@ -222,7 +238,10 @@ def select_candidates(
     priced = order[(np.isfinite(close_jpy) & (close_jpy > 0))[order]]
     pool = priced[: round(top_k * multiplier)]
     pool_codes = [codes[position] for position in pool]
-    gate = select_by_percentile(pool_codes, oriented[pool], k_ratio=k_ratio, k_min=k_min)
+    if hysteresis is None:
+        gate = select_by_percentile(pool_codes, oriented[pool], k_ratio=k_ratio, k_min=k_min)
+    else:
+        gate = _gate_of(hysteresis, pool_codes)
     return Candidates(
         codes=tuple(code for code, kept in zip(pool_codes, gate.mask, strict=True) if kept),
         scores=tuple(oriented[pool][gate.mask].tolist()),

@@ -131,6 +131,7 @@ def test_every_published_metric_is_on_the_dashboard(yielded: Labels) -> None:
     shown = {name for panel in PANELS for target in panel["targets"] for name in used(target["expr"])}
     assert {name for name in yielded if name.startswith("apex_")} - shown == {
         "apex_first_build",
+        "apex_hysteresis",
         "apex_plan_timestamp_seconds",
         "apex_inference_timestamp_seconds",
     }

@@ -1,0 +1,285 @@
+"""A backtest: a bundle and a dataset played through a period."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydantic import BaseModel, ConfigDict
+
+from apex_tasks.backtesting.forecaster import Forecaster
+from apex_tasks.backtesting.result import BacktestResult, summarise
+from apex_tasks.backtesting.schedule import Rebalance, monthly_schedule
+from apex_tasks.backtesting.simulation import Plan, Simulation, simulate_live, simulate_same_close
+from apex_tasks.bundle import ResolvedBundle, read_bundle, resolve_bundle
+from apex_tasks.bundle.checkpoint import load_checkpoint
+from apex_tasks.dataset.price_history import PRICE_HISTORY_DAYS, PriceHistory
+from apex_tasks.dataset.prices import ADV, check_units, read_prices
+from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.dataset.risk_factors import RiskFactors
+from apex_tasks.dataset.schema import CLOSE, DatasetFile, open_dataset
+from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.portfolio.book import Book
+from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS, first_delisted
+from apex_tasks.portfolio.monthly_plan import MonthlyPlan, Session, plan_month
+from apex_tasks.refusal import Refusal
+from apex_tasks.settings import ApexSettings, Sessions, Timing
+from apex_tasks.store import file_sha256
+
+
+class BacktestRequest(BaseModel):
+    """What to play through.
+
+    Attributes
+    ----------
+    bundle, dataset
+        Where they lie.
+    start, end
+        First and last day, both inclusive.
+    timing
+        `live`: decided at the as-of close, filled at the close of the rebalance day; `same_close`: v0.1.0's.
+    sessions
+        Whose calendar sets the rebalance days of `live`.
+    settings
+        Ranking, policy, options and initial capital.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bundle: str
+    dataset: str
+    start: dt.date
+    end: dt.date
+    timing: Timing = Timing.LIVE
+    sessions: Sessions = Sessions.TSE
+    settings: ApexSettings
+
+
+@dataclass(frozen=True)
+class Market:
+    """What every variant of a backtest shares: the scores and prices of the period.
+
+    Attributes
+    ----------
+    request
+        The period and its inputs.
+    bundle
+        The resolved bundle.
+    dataset
+        The opened file.
+    forecaster
+        Scores, computed when they are first asked for.
+    calendar
+        TSE sessions.
+    progress
+        Called with (description, done, total).
+    """
+
+    request: BacktestRequest
+    bundle: ResolvedBundle
+    dataset: DatasetFile
+    forecaster: Forecaster
+    calendar: TseCalendar
+    progress: ReportProgress | None
+
+    @cached_property
+    def days(self) -> list[dt.date]:
+        """Dates of the dataset within the period."""
+        request = self.request
+        return self.forecaster.require_sessions(request.start, request.end, self.dataset.path)
+
+    @cached_property
+    def schedule(self) -> list[Rebalance]:
+        """Rebalances of live timing.
+
+        Raises
+        ------
+        Refusal
+            There is none.
+        """
+        request = self.request
+        found = monthly_schedule(
+            self.forecaster.days,
+            request.start,
+            request.end,
+            sessions=request.sessions,
+            calendar=self.calendar,
+            nth_session=request.settings.schedule.nth_session,
+        )
+        if not found:
+            raise Refusal(
+                "the period has no rebalance day",
+                expected="at least one, with the session before it in the dataset",
+                received=f"{request.start} to {request.end}, dataset up to {self.forecaster.days[-1]}",
+                where=self.dataset.path,
+                remedy="Choose a longer period; `apex calendar` lists the rebalance days.",
+            )
+        return found
+
+    @cached_property
+    def risk_factors(self) -> RiskFactors:
+        """Sectors and volatilities, read when they are first asked for."""
+        return RiskFactors(self.dataset, self.bundle.plan)
+
+    @cached_property
+    def history(self) -> PriceHistory:
+        """Prices of the period and of the days before it that the first rebalance looks back to."""
+        first = self.days[0] - dt.timedelta(days=PRICE_HISTORY_DAYS)
+        return PriceHistory(read_prices(self.dataset, first, self.days[-1]))
+
+
+def open_market(
+    request: BacktestRequest, calendar: TseCalendar, progress: ReportProgress | None = None
+) -> Market:
+    """Validate bundle and dataset, and find the sessions of the period.
+
+    Raises
+    ------
+    Refusal
+        Bundle or dataset are refused, or the dataset has no session in the period.
+    """
+    files = read_bundle(request.bundle, request.settings.bundle_limits)
+    bundle = resolve_bundle(files, request.dataset, request.settings)
+    checkpoint = load_checkpoint(files.contents[bundle.checkpoint_path], bundle.checkpoint_path)
+    dataset = open_dataset(request.dataset, numeric=bundle.plan.columns)
+    forecaster = Forecaster(bundle, checkpoint.state_dict, dataset, request.end, request.settings, progress)
+    return Market(request, bundle, dataset, forecaster, calendar, progress)
+
+
+def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestResult:
+    """Play the period through.
+
+    Parameters
+    ----------
+    settings
+        Policy and options of a variant; by default the request's own. Normalisation, horizon and features stay
+        the request's.
+
+    Raises
+    ------
+    Refusal
+        In live timing, a rebalance that cannot be planned; in both, a period without a single state.
+    """
+    request = market.request
+    settings = settings or request.settings
+    capital = settings.portfolio.initial_capital_jpy
+    simulation = play(market, settings)
+    return summarise(
+        simulation,
+        capital_jpy=capital,
+        synthetic=market.bundle.synthetic or market.dataset.synthetic,
+        warnings=_warnings(market, simulation),
+        settings={
+            "start": str(request.start),
+            "end": str(request.end),
+            "timing": request.timing,
+            "sessions": request.sessions if request.timing is Timing.LIVE else Sessions.DATASET,
+            "capital_jpy": capital,
+            **{
+                name: getattr(settings, name).model_dump(mode="json")
+                for name in ("schedule", "ranking", "portfolio", "enhanced")
+            },
+            "selection": market.bundle.selection.model_dump(mode="json"),
+        },
+        hashes={
+            "dataset": file_sha256(market.dataset.path),
+            "bundle": market.bundle.bundle_sha256,
+            "checkpoint": market.bundle.checkpoint_sha256,
+            "config": market.bundle.config_sha256,
+            "features": market.bundle.feature_hash,
+        },
+    )
+
+
+def play(market: Market, settings: ApexSettings) -> Simulation:
+    """Trade the period with these settings, in the timing of the request; refuses what `backtest` refuses."""
+    return _live(market, settings) if market.request.timing is Timing.LIVE else _same_close(market, settings)
+
+
+def _live(market: Market, settings: ApexSettings) -> Simulation:
+    end = market.days[-1]
+    schedule = market.schedule
+    _prepare(market, settings, [rebalance.as_of for rebalance in schedule])
+    return simulate_live(
+        schedule,
+        _planner(market, settings),
+        market.history,
+        capital_jpy=settings.portfolio.initial_capital_jpy,
+        end=end,
+        on_month=_counter(market.progress, "Rebalancing", len(schedule)),
+    )
+
+
+def _same_close(market: Market, settings: ApexSettings) -> Simulation:
+    days = market.days
+    _prepare(market, settings, _first_of_months(days[:-1]))
+    return simulate_same_close(
+        days,
+        _planner(market, settings),
+        market.history,
+        capital_jpy=settings.portfolio.initial_capital_jpy,
+        on_session=_counter(market.progress, "Trading", len(days)),
+    )
+
+
+def _prepare(market: Market, settings: ApexSettings, sessions: Sequence[dt.date]) -> None:
+    market.forecaster.prepare(sessions)
+    if settings.enhanced.neutralisation:
+        market.risk_factors.prepare(sessions)
+
+
+def _first_of_months(days: Sequence[dt.date]) -> list[dt.date]:
+    """The first date of each month: where a rebalance will be tried."""
+    months: dict[tuple[int, int], dt.date] = {}
+    for day in days:
+        months.setdefault((day.year, day.month), day)
+    return list(months.values())
+
+
+def _planner(market: Market, settings: ApexSettings) -> Plan:
+    def plan(book: Book, rebalance: Rebalance, known: PriceHistory) -> MonthlyPlan:
+        session = Session(
+            market.forecaster.ranked(rebalance.as_of),
+            known.on(rebalance.as_of, CLOSE),
+            known.on(rebalance.as_of, ADV),
+            market.risk_factors.on(rebalance.as_of) if settings.enhanced.neutralisation else None,
+        )
+        return plan_month(book, session, settings, market.bundle.selection, rebalance.date)
+
+    return plan
+
+
+def _counter(progress: ReportProgress | None, description: str, total: int) -> Callable[[int], None]:
+    return lambda done: progress(description, done, total) if progress else None
+
+
+def _warnings(market: Market, simulation: Simulation) -> list[str]:
+    """What a reader must know of the data before believing the figures."""
+    warnings = check_units(market.history.frame, market.days[-1], market.dataset.path)
+    last, end = market.days[-1], market.request.end
+    if end > last and (missing := market.calendar.sessions(last + dt.timedelta(days=1), end)):
+        warnings.append(f"the dataset ends on {last}, {len(missing)} TSE sessions before {end}")
+    if market.bundle.plan.filled:
+        warnings.append(f"{len(market.bundle.plan.filled)} features are not in the dataset and were fed as 0")
+    if cells := market.forecaster.non_finite_cells:
+        warnings.append(f"{cells} NaN or infinite cells of features were treated as missing")
+    unfilled = [str(done.rebalance.date) for done in simulation.rebalances if done.fills is None]
+    if unfilled:
+        warnings.append(f"no closes in the dataset, orders count as estimated: {', '.join(unfilled)}")
+    if delisted := first_delisted(simulation.days):
+        warnings.append(
+            f"{len(delisted)} held names had no row for {DELISTED_AFTER_SESSIONS} sessions and count as cash at "
+            f"their last price: {_list(delisted.items())}"
+        )
+    if splits := simulation.unadjusted_splits:
+        warnings.append(
+            f"{len(splits)} splits of held names are not adjusted for in same_close timing, as in v0.1.0: "
+            f"{_list((code, day) for day, code in splits)}"
+        )
+    return warnings
+
+
+def _list(dated_codes: Iterable[tuple[str, dt.date]]) -> str:
+    return ", ".join(f"{code} ({day})" for code, day in dated_codes)

@@ -1,0 +1,172 @@
+"""Scores of many sessions of one dataset: neighbouring sessions share a panel, so that rows are decoded once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from apex_tasks.build_panel import require_supply
+from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.dataset.keys import RowKeys, scan_keys
+from apex_tasks.dataset.panel import build_panel
+from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, days_since_epoch
+from apex_tasks.infer import forecast, ranked_scores
+from apex_tasks.refusal import Refusal
+from apex_tasks.settings import ApexSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PANEL_DAYS = 700
+"""Calendar days from the first to the last session of one panel: bounds the memory to about 650 sessions of rows."""
+
+
+class Forecaster:
+    """Ranked scores of sessions, each computed once.
+
+    Parameters
+    ----------
+    bundle, state_dict
+        The model.
+    dataset
+        Where the features come from.
+    last
+        Last session that will be asked for; later rows are not looked at.
+    settings
+        Normalisation, horizon, batch size.
+    progress
+        Called with (description, done, total).
+    """
+
+    def __init__(
+        self,
+        bundle: ResolvedBundle,
+        state_dict: Mapping[str, Tensor],
+        dataset: DatasetFile,
+        last: dt.date,
+        settings: ApexSettings,
+        progress: ReportProgress | None = None,
+    ) -> None:
+        self._bundle = bundle
+        self._state_dict = state_dict
+        self._dataset = dataset
+        self._last = last
+        self._settings = settings
+        self._progress = progress
+        self._forecasts: dict[dt.date, pd.DataFrame] = {}
+        self.non_finite_cells = 0
+        """NaN and infinite cells treated as missing in the panels built so far."""
+
+    @cached_property
+    def keys(self) -> RowKeys:
+        """Keys of all rows up to the last session."""
+        return scan_keys(self._dataset, self._last)
+
+    @cached_property
+    def days(self) -> list[dt.date]:
+        """Dates of the dataset up to the last session, ascending."""
+        return [day_from_epoch(day) for day in np.unique(self.keys.days)]
+
+    @cached_property
+    def _full_windows(self) -> Mapping[int, int]:
+        full = self.keys.days[self.keys.age >= self._bundle.lookback - 1]
+        days, counts = np.unique(full, return_counts=True)
+        return dict(zip(days.tolist(), counts.tolist(), strict=True))
+
+    def prepare(self, sessions: Iterable[dt.date]) -> None:
+        """Score several sessions at once.
+
+        Sessions with fewer full windows than the bundle's `min_stocks_per_day` are left for `ranked` to refuse.
+        """
+        missing = sorted(day for day in set(sessions) if day not in self._forecasts and self._supplied(day))
+        for number, part in enumerate(_spans(missing)):
+            panel = build_panel(
+                self._dataset,
+                self._bundle.plan,
+                part,
+                lookback=self._bundle.lookback,
+                normalization=self._settings.ranking.normalization,
+                clip_sigma=self._bundle.clip_sigma,
+                keys=self.keys,
+                progress=self._labelled(f"Building panel {number + 1}"),
+            )
+            self.non_finite_cells += int(panel.non_finite.sum())
+            for day in part:
+                windows = panel.windows[day]
+                self._forecasts[day] = forecast(
+                    self._bundle,
+                    self._state_dict,
+                    panel.rows,
+                    windows.codes,
+                    windows.start,
+                    self._settings.inference,
+                )
+                if self._progress:
+                    self._progress("Scoring", len(self._forecasts), len(missing))
+
+    def ranked(self, session: dt.date) -> pd.DataFrame:
+        """Ranked scores of one session, as `infer.ranked_scores` gives them.
+
+        Raises
+        ------
+        Refusal
+            Fewer stocks are eligible than the bundle's `min_stocks_per_day`.
+        """
+        self._require_supply(self._windows_on(session), session)
+        self.prepare([session])
+        forecasts = self._forecasts[session]
+        self._require_supply(len(forecasts), session)  # raw mode leaves fewer than there are windows
+        return ranked_scores(forecasts, self._settings.ranking.horizon)
+
+    def require_sessions(self, start: dt.date, end: dt.date, where: Path) -> list[dt.date]:
+        """Dates of the dataset from `start` to `end`.
+
+        Raises
+        ------
+        Refusal
+            There are none.
+        """
+        found = [day for day in self.days if start <= day <= end]
+        if found:
+            return found
+        reach = f"{self.days[0]} to {self.days[-1]}" if self.days else "no rows"
+        raise Refusal(
+            "the dataset has no session in the period",
+            expected=f"rows from {start} to {end}",
+            received=reach,
+            where=where,
+            remedy="Choose a period that the dataset covers.",
+        )
+
+    def _require_supply(self, eligible: int, session: dt.date) -> None:
+        normalization = self._settings.ranking.normalization
+        require_supply(eligible, self._bundle, session, self._dataset.path, normalization)
+
+    def _windows_on(self, session: dt.date) -> int:
+        return self._full_windows.get(days_since_epoch(session), 0)
+
+    def _supplied(self, session: dt.date) -> bool:
+        return self._windows_on(session) >= self._bundle.min_stocks_per_day
+
+    def _labelled(self, label: str) -> ReportProgress | None:
+        progress = self._progress
+        return None if progress is None else lambda _, done, total: progress(label, done, total)
+
+
+def _spans(days: list[dt.date]) -> Iterator[list[dt.date]]:
+    """Cut ascending days into runs of at most `PANEL_DAYS` calendar days."""
+    part: list[dt.date] = []
+    for day in days:
+        if part and (day - part[0]).days > PANEL_DAYS:
+            yield part
+            part = []
+        part.append(day)
+    if part:
+        yield part

@@ -1,0 +1,213 @@
+"""The ledger: a book brought forward session by session, from its orders to what became of them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from apex_tasks.dataset.price_history import PriceHistory
+from apex_tasks.dataset.prices import ADJUSTMENT, ADV
+from apex_tasks.dataset.schema import CLOSE, CODE, DATE
+from apex_tasks.market.costs import CostModel
+from apex_tasks.portfolio.book import Book
+from apex_tasks.portfolio.dividends import AdjustedClose, dividends_per_share
+from apex_tasks.portfolio.orders import Orders, settle
+from apex_tasks.portfolio.splits import share_factors
+
+DELISTED_AFTER_SESSIONS = 20
+"""A held stock without a row for this many sessions is taken for delisted."""
+
+
+@dataclass(frozen=True)
+class LedgerDay:
+    """One session of the ledger.
+
+    Attributes
+    ----------
+    session
+        Its date.
+    book
+        The book at its close, after the session's fills.
+    fills
+        What was traded at its close; None when nothing was due.
+    dividends_jpy
+        Dividends of stocks that were held over night, paid into the cash.
+    split_codes
+        Held stocks whose number of shares changed.
+    delisted
+        Held stocks without a row for `DELISTED_AFTER_SESSIONS` sessions. The book keeps them at their last price, as
+        the orders of the next rebalance do; the ledger counts them as cash.
+    """
+
+    session: dt.date
+    book: Book
+    fills: Orders | None
+    dividends_jpy: float = 0.0
+    split_codes: tuple[str, ...] = ()
+    delisted: tuple[str, ...] = ()
+
+    @property
+    def cash_jpy(self) -> float:
+        """Cash, with the names taken for delisted closed at their last price."""
+        positions = self.book.positions
+        return math.fsum((self.book.cash_jpy, *(positions[code].value_jpy for code in self.delisted)))
+
+
+def first_delisted(days: Iterable[LedgerDay]) -> dict[str, dt.date]:
+    """Code -> session on which a held name first counted as delisted, in that order."""
+    found: dict[str, dt.date] = {}
+    for day in days:
+        for code in day.delisted:
+            found.setdefault(code, day.session)
+    return found
+
+
+@dataclass(frozen=True)
+class CarriedBook:
+    """A book brought forward to a session.
+
+    Attributes
+    ----------
+    book
+        The book, valued at every position's latest close.
+    days
+        The sessions from the fill on, oldest first; the first without the fill day's closes is the one after.
+    fills
+        The orders as they were filled; None when the data have no closes of the fill day, so that they count
+        as estimated.
+    """
+
+    book: Book
+    days: tuple[LedgerDay, ...]
+    fills: Orders | None
+
+
+def carry_forward(
+    before: Book, ordered: Orders, fill_date: dt.date, history: PriceHistory, until: dt.date
+) -> CarriedBook:
+    """Fill a rebalance's orders and bring the book forward to the close of `until`.
+
+    The ordered numbers of shares fill at the closes of `fill_date`, see `settle`. From then on, each session: shares
+    follow splits, dividends become cash, and every position is valued at its close, or at its last one where the
+    stock did not trade.
+
+    Parameters
+    ----------
+    before
+        Book that the orders were made from, valued at `ordered.as_of`.
+    ordered
+        The orders, and the book that they were expected to lead to.
+    fill_date
+        Session on which they trade.
+    history
+        Prices from `ordered.as_of` to `until`; later ones are not looked at.
+
+    Raises
+    ------
+    Refusal
+        See `settle` and `Book.mark`.
+    """
+    history = history.between(dt.date.min, until)
+    all_sessions = history.sessions()
+    sessions = [day for day in all_sessions if day >= fill_date]
+    history = history.of(before.positions.keys() | {order.code for order in ordered.rows})
+    adjustments = _Adjustments(history, ordered.as_of)
+    listings = _Listings(history, all_sessions)
+    days: list[LedgerDay] = []
+    fills, book = None, ordered.book
+    if sessions and sessions[0] == fill_date:
+        factors, dividends = adjustments.until(fill_date)
+        paid = _paid(before, dividends)
+        fills = settle(
+            _with_cash(before, paid),
+            ordered,
+            history.on(fill_date, CLOSE),
+            fill_date,
+            factors,
+            history.on(fill_date, ADV),
+            CostModel(),
+        )
+        book = fills.book
+        split = _split_codes(before, factors)
+        days.append(LedgerDay(fill_date, book, fills, paid, split, listings.gone(book, fill_date)))
+    for session in sessions[len(days) :]:
+        factors, dividends = adjustments.until(session)
+        paid, split = _paid(book, dividends), _split_codes(book, factors)
+        book = _with_cash(book, paid).roll(factors).mark(history.on(session, CLOSE), session)
+        days.append(LedgerDay(session, book, None, paid, split, listings.gone(book, session)))
+    return CarriedBook(book.mark({}, until), tuple(days), fills)
+
+
+class _Adjustments:
+    """Splits and dividends of some stocks since the session that was asked about before."""
+
+    def __init__(self, history: PriceHistory, start: dt.date) -> None:
+        self._history = history
+        self._known = _adjusted_closes(history.latest_rows(start, ADJUSTMENT))
+
+    def until(self, session: dt.date) -> tuple[dict[str, float], dict[str, float]]:
+        """Share factors and dividends per old share from the session before to this one."""
+        today = _adjusted_closes(self._history.between(session, session).latest_rows(session, ADJUSTMENT))
+        factors = share_factors(
+            {code: row.ratio for code, row in self._known.items()},
+            {code: row.ratio for code, row in today.items()},
+        )
+        dividends = dividends_per_share(self._known, today)
+        self._known |= today
+        return factors, dividends
+
+
+class _Listings:
+    """For how many sessions stocks have had no row."""
+
+    def __init__(self, history: PriceHistory, sessions: Sequence[dt.date]) -> None:
+        self._sessions = sessions
+        self._rows: dict[str, list[dt.date]] = {}
+        for code, day in zip(history.frame[CODE], history.frame[DATE], strict=True):
+            self._rows.setdefault(code, []).append(day)
+
+    def gone(self, book: Book, session: dt.date) -> tuple[str, ...]:
+        """Held stocks that are taken for delisted on a session, by Code."""
+        return tuple(
+            code for code in book.positions if self._absent(code, session) >= DELISTED_AFTER_SESSIONS
+        )
+
+    def _absent(self, code: str, session: dt.date) -> int:
+        rows = self._rows.get(code, [])
+        seen = bisect_right(rows, session)
+        since = bisect_right(self._sessions, rows[seen - 1]) if seen else 0
+        return bisect_right(self._sessions, session) - since
+
+
+def _adjusted_closes(rows: pd.DataFrame) -> dict[str, AdjustedClose]:
+    closes = rows[CLOSE].tolist()
+    return {
+        code: AdjustedClose(close, ratio * close)
+        for code, close, ratio in zip(rows[CODE], closes, rows[ADJUSTMENT].tolist(), strict=True)
+    }
+
+
+def _paid(book: Book, dividends: Mapping[str, float]) -> float:
+    return math.fsum(
+        held.shares * dividends[code] for code, held in book.positions.items() if code in dividends
+    )
+
+
+def _split_codes(book: Book, factors: Mapping[str, float]) -> tuple[str, ...]:
+    return tuple(code for code in book.positions if code in factors)
+
+
+def _with_cash(book: Book, paid_jpy: float) -> Book:
+    if not paid_jpy:
+        return book
+    return Book.of(
+        rebalance_date=book.rebalance_date,
+        as_of=book.as_of,
+        cash_jpy=book.cash_jpy + paid_jpy,
+        positions=book.positions,
+    )

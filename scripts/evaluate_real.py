@@ -1,0 +1,115 @@
+"""Evaluate the product on real prices of US stocks: features, a bundle of 2007-2011, rank IC of 2012-2016.
+
+Exit codes: 0 done, or skipped since the data is out of reach; 3 the data is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+from console_steps import step
+from real_data.fetch import REQUIREMENT, OutOfReach, fetch
+from rich.console import Console
+from rich.table import Table
+
+from apex_tasks.refusal import Refusal
+
+REPO = Path(__file__).resolve().parents[1]
+NOTICE = (
+    "Real prices, but for evaluation only: every stock in the data survived until 2016, and 36 of the 89 "
+    "features are empty."
+)
+
+
+def main() -> int:
+    """Run what the cache has not yet, print what came out; the exit code."""
+    arguments = _arguments()
+    console = Console(highlight=False)
+    try:
+        return _evaluate(arguments.cache, arguments.trials, console)
+    except Refusal as refusal:
+        print(f"REFUSED {refusal}", file=sys.stderr)
+        return refusal.exit_code
+
+
+def _evaluate(cache: Path, trials: bool, console: Console) -> int:
+    try:
+        sdist = fetch(cache)
+    except OutOfReach as reason:
+        print(f"SKIPPED: the evaluation on real data needs {REQUIREMENT}, which is out of reach ({reason}).")
+        return 0
+    # Imported here: a skipped evaluation needs neither pyarrow nor torch.
+    from real_data import stages
+    from real_data.rank_ics import summarise
+    from real_data.training import TRAIN_END
+
+    from apex_tasks.store import Store
+
+    console.print(NOTICE, soft_wrap=True)
+    store = Store(cache)
+    with step(console, "Prices and features") as running:
+        datasets = stages.make_datasets(store, sdist, running.tell)
+        running.result = "{stocks} stocks, {sessions} sessions, {first} to {last}".format(**datasets.details)
+    if trials:
+        return _show_trials(Path(datasets.folder.path) / stages.TRAINING, console)
+    with step(console, f"Bundle, up to {TRAIN_END}") as running:
+        bundle = stages.make_bundle(store, datasets, running.tell)
+        running.result = f"{bundle.details['candidates']:,} windows to draw from"
+    with step(console, "Rank IC out of sample") as running:
+        judged = stages.make_rank_ics(store, datasets, bundle, running.tell)
+        table = stages.read_rank_ics(judged)
+        running.result = (
+            f"{len(table)} months, {table['as_of'].min():%Y-%m-%d} to {table['as_of'].max():%Y-%m-%d}"
+        )
+    _show(console, summarise(table))
+    results = cache / "results"
+    results.mkdir(exist_ok=True)
+    for name in (stages.RANK_IC, stages.SCORES):
+        shutil.copyfile(judged.folder / name, results / name)
+    console.print(f"Files: {results}", soft_wrap=True)
+    return 0
+
+
+def _show(console: Console, summary: pd.DataFrame) -> None:
+    table = Table(
+        "Rank IC with the next 20 sessions", "months", "mean", "std", "t", "above 0", title="Out of sample"
+    )
+    for name, row in summary.iterrows():
+        table.add_row(
+            str(name),
+            f"{row['months']:.0f}",
+            f"{row['mean']:+.4f}",
+            f"{row['std']:.4f}",
+            f"{row['t']:+.2f}",
+            f"{row['positive']:.0%}",
+        )
+    console.print(table)
+
+
+def _show_trials(training: Path, console: Console) -> int:
+    from real_data.trials import run_trials
+
+    from apex_tasks.dataset.schema import open_dataset
+
+    table = run_trials(open_dataset(training), lambda line: console.print(line, soft_wrap=True))
+    console.print(table.sort_values("mean", ascending=False).to_string(index=False))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--cache", type=Path, default=REPO / ".cache" / "real-data", help="folder of download and results"
+    )
+    parser.add_argument(
+        "--trials", action="store_true", help="instead, repeat the choice of the training settings"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Out of sample: the bundle's scores of every month, and how well they order what came after."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from apex_tasks.bundle import read_bundle, resolve_bundle
+from apex_tasks.bundle.checkpoint import load_checkpoint
+from apex_tasks.dataset.forward_returns import ForwardReturns, read_forward_returns
+from apex_tasks.dataset.panel import build_panel
+from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.dataset.schema import CODE, DATE, DatasetFile
+from apex_tasks.infer import forecast
+from apex_tasks.model.rank_ic import rank_ic
+from apex_tasks.settings import ApexSettings
+
+HORIZON = 20
+AS_OF = "as_of"
+
+
+def month_ends(sessions: Sequence[dt.date], first: dt.date, last: dt.date) -> list[dt.date]:
+    """As-of dates: the last session of each month that is over, from the month of `first` to that of `last`.
+
+    The rebalance is the session after. The newest month in the data counts as not over.
+    """
+    ends = [
+        day
+        for day, following in pairwise(sessions)
+        if (day.year, day.month) != (following.year, following.month)
+    ]
+    months = ((first.year, first.month), (last.year, last.month))
+    return [day for day in ends if months[0] <= (day.year, day.month) <= months[1]]
+
+
+def month_scores(
+    bundle: Path,
+    dataset: DatasetFile,
+    as_of_dates: Sequence[dt.date],
+    settings: ApexSettings,
+    progress: ReportProgress | None = None,
+) -> pd.DataFrame:
+    """Score every as-of date by production's path: handshake, panel, forward pass.
+
+    Returns
+    -------
+    DataFrame
+        `Date`, `Code`, and per horizon `h1`, `h5`, `h10`, `h20` float32; by Date, Code.
+    """
+    files = read_bundle(bundle, settings.bundle_limits)
+    resolved = resolve_bundle(files, dataset.path, settings)
+    checkpoint = load_checkpoint(files.contents[resolved.checkpoint_path], resolved.checkpoint_path)
+    panel = build_panel(
+        dataset,
+        resolved.plan,
+        as_of_dates,
+        lookback=resolved.lookback,
+        normalization=settings.ranking.normalization,
+        clip_sigma=resolved.clip_sigma,
+        progress=progress,
+    )
+    tables = []
+    for done, day in enumerate(as_of_dates):
+        if progress:
+            progress("Scoring", done, len(as_of_dates))
+        windows = panel.windows[day]
+        scores = forecast(
+            resolved, checkpoint.state_dict, panel.rows, windows.codes, windows.start, settings.inference
+        )
+        scores.insert(0, DATE, day)
+        tables.append(scores)
+    return pd.concat(tables, ignore_index=True)
+
+
+def rank_ic_table(
+    dataset: DatasetFile,
+    scores: pd.DataFrame,
+    momentum: Mapping[dt.date, pd.DataFrame],
+) -> pd.DataFrame:
+    """Rank IC of the model's h20 score and of momentum, per as-of date.
+
+    Returns
+    -------
+    DataFrame
+        `as_of`; `stocks` with a score of the model; `model` and `momentum` against the return of the next 20
+        rows from the close of the as-of date; `model_from_fill` and `momentum_from_fill` against the 20 rows
+        from the close of the session after, at which a month is filled.
+    """
+    returns = read_forward_returns(dataset, (1, HORIZON, HORIZON + 1), dt.date.max)
+    rows = []
+    for day, table in scores.groupby(DATE, sort=True):
+        rival = momentum[day]
+        codes, rival_codes = (np.asarray(t[CODE], dtype=np.str_) for t in (table, rival))
+        model, momentum_score = table[f"h{HORIZON}"].to_numpy(), rival["Score"].to_numpy()
+        from_close, from_fill = _realised(returns, day, codes)
+        rival_close, rival_fill = _realised(returns, day, rival_codes)
+        rows.append(
+            {
+                AS_OF: day,
+                "stocks": len(table),
+                "model": rank_ic(model, from_close),
+                "momentum": rank_ic(momentum_score, rival_close),
+                "model_from_fill": rank_ic(model, from_fill),
+                "momentum_from_fill": rank_ic(momentum_score, rival_fill),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """Per column of `rank_ic_table`: months, mean, standard deviation (ddof 1), t of the mean, share above 0."""
+    values = table.drop(columns=[AS_OF, "stocks"])
+    mean, std, months = values.mean(), values.std(ddof=1), values.count()
+    return pd.DataFrame(
+        {
+            "months": months,
+            "mean": mean,
+            "std": std,
+            "t": mean / (std / np.sqrt(months)),
+            "positive": (values > 0).sum() / months,
+        }
+    )
+
+
+def _realised(
+    returns: ForwardReturns, day: dt.date, codes: npt.NDArray[np.str_]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Returns of the next 20 rows from the as-of close, and from the close after it: `(n_codes,)` each."""
+    next_row, from_close, to_last = returns.on(day, codes).T
+    return from_close, (1.0 + to_last) / (1.0 + next_row) - 1.0

@@ -1,0 +1,169 @@
+"""The stages of the evaluation, each kept in the cache by the content of all that determines it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import io
+import shutil
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import torch
+
+from apex_tasks.dataset.keys import scan_keys
+from apex_tasks.dataset.price_features import write_dataset
+from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.dataset.schema import open_dataset
+from apex_tasks.request import with_parameters
+from apex_tasks.settings import ApexSettings, FeaturesMode, Normalization, load_settings
+from apex_tasks.store import Artifact, Store, content_key, file_sha256
+from apex_tasks.tables import csv_bytes, parquet_bytes
+from real_data.benchmarks import momentum_scores
+from real_data.fetch import SDIST_SHA256, read_files
+from real_data.prices import parse_panel, price_table
+from real_data.rank_ics import AS_OF, HORIZON, month_ends, month_scores, rank_ic_table
+from real_data.training import SEED, SETTINGS, TRAIN_END, sessions_of, write_evaluation_bundle
+
+DATASETS, BUNDLES, RANK_ICS = "datasets", "bundles", "rank_ics"
+DATASET, TRAINING = "dataset.parquet", "training.parquet"
+BUNDLE = "apex_real_data_evaluation.tar.gz"
+SCORES, RANK_IC = "scores.parquet", "rank_ic.csv"
+FIRST_AS_OF, LAST_AS_OF = TRAIN_END, dt.date(2016, 11, 30)
+"""The months judged: none of their returns was seen in training, and all of them end in the data."""
+
+_REPO = Path(__file__).resolve().parents[2]
+_PRICES_CODE = ("scripts/real_data/fetch.py", "scripts/real_data/prices.py", "apex_tasks/dataset")
+_TRAINING_CODE = (
+    "scripts/real_data/training.py",
+    "apex_tasks/trained_bundle.py",
+    "apex_tasks/bundle",
+    "apex_tasks/dataset",
+    "apex_tasks/model",
+    "configs/feature_groups.yaml",
+    "configs/feature_aliases.yaml",
+)
+_JUDGING_CODE = (
+    "scripts/real_data/rank_ics.py",
+    "scripts/real_data/benchmarks.py",
+    "apex_tasks/infer.py",
+    "apex_tasks/bundle",
+    "apex_tasks/dataset",
+    "apex_tasks/model",
+)
+
+
+def make_datasets(store: Store, sdist: Path, progress: ReportProgress | None = None) -> Artifact:
+    """`dataset.parquet` of all sessions, and `training.parquet` of prices cut at `TRAIN_END`.
+
+    Both by `apex features`. The second is made of cut prices, so that no feature in it can know more.
+
+    Raises
+    ------
+    Refusal
+        The archive is not the pinned one.
+    """
+    key = content_key(source=SDIST_SHA256, train_end=TRAIN_END, code=_code_hash(*_PRICES_CODE))
+    if (found := store.find(DATASETS, key)) is not None:
+        return found
+    panel = parse_panel(*read_files(sdist))
+
+    def write(last: dt.date | None, name: str, out: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="apex-real-") as folder:
+            prices = Path(folder) / "prices.parquet"
+            pq.write_table(price_table(panel, last), prices)
+            write_dataset(prices, out, lambda done: progress(name, done, 1.0) if progress else None)
+
+    return store.write(
+        DATASETS,
+        key,
+        files={
+            TRAINING: lambda out: write(TRAIN_END, TRAINING, out),
+            DATASET: lambda out: write(None, DATASET, out),
+        },
+        details={
+            "stocks": panel.returns.shape[1],
+            "sessions": len(panel.sessions),
+            "first": panel.sessions[0].date(),
+            "last": panel.sessions[-1].date(),
+        },
+    )
+
+
+def make_bundle(store: Store, datasets: Artifact, progress: ReportProgress | None = None) -> Artifact:
+    """The bundle trained on `training.parquet`, and on nothing else of the panel."""
+    key = content_key(
+        training=datasets.sha256(TRAINING),
+        settings=repr(SETTINGS),
+        seed=SEED,
+        torch=torch.__version__,
+        code=_code_hash(*_TRAINING_CODE),
+    )
+    if (found := store.find(BUNDLES, key)) is not None:
+        return found
+    with tempfile.TemporaryDirectory(prefix="apex-real-") as folder:
+        with datasets.local_file(TRAINING) as training:
+            made = write_evaluation_bundle(
+                Path(folder) / BUNDLE, training, settings=SETTINGS, seed=SEED, progress=progress
+            )
+        return store.write(
+            BUNDLES,
+            key,
+            files={BUNDLE: lambda out: shutil.copyfile(made.path, out)},
+            details={
+                "manifest_sha256": made.manifest_sha256,
+                "train_dates": [str(day) for day in made.train_dates],
+                "candidates": made.candidates,
+                "filled": list(made.filled),
+            },
+        )
+
+
+def make_rank_ics(
+    store: Store, datasets: Artifact, bundle: Artifact, progress: ReportProgress | None = None
+) -> Artifact:
+    """`scores.parquet` and `rank_ic.csv` of the months out of sample."""
+    key = content_key(
+        dataset=datasets.sha256(DATASET),
+        bundle=bundle.sha256(BUNDLE),
+        months=(FIRST_AS_OF, LAST_AS_OF),
+        torch=torch.__version__,
+        code=_code_hash(*_JUDGING_CODE),
+    )
+    if (found := store.find(RANK_ICS, key)) is not None:
+        return found
+    with datasets.local_file(DATASET) as dataset_file, bundle.local_file(BUNDLE) as bundle_file:
+        dataset = open_dataset(dataset_file)
+        months = month_ends(sessions_of(scan_keys(dataset, dt.date.max)), FIRST_AS_OF, LAST_AS_OF)
+        scores = month_scores(bundle_file, dataset, months, evaluation_settings(), progress)
+        table = rank_ic_table(dataset, scores, momentum_scores(dataset, months))
+    return store.write(
+        RANK_ICS, key, files={SCORES: parquet_bytes(scores), RANK_IC: csv_bytes(table)}, details={}
+    )
+
+
+def read_rank_ics(artifact: Artifact) -> pd.DataFrame:
+    """`rank_ic.csv`, checked against its manifest."""
+    return pd.read_csv(io.BytesIO(artifact.read_bytes(RANK_IC)), parse_dates=[AS_OF])
+
+
+def evaluation_settings() -> ApexSettings:
+    """The settings in force, with the ranking that the bundle was trained for."""
+    return with_parameters(
+        load_settings(),
+        {
+            "horizon": HORIZON,
+            "normalization": Normalization.CSZ,
+            "features_mode": FeaturesMode.FILL_ZERO,
+        },
+    )
+
+
+def _code_hash(*places: str) -> str:
+    """SHA-256 over the files of the checkout that make a stage: changed code makes it anew."""
+    paths = [_REPO / place for place in places]
+    files = [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+    lines = [f"{file.relative_to(_REPO)} {file_sha256(file)}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
