@@ -23,11 +23,21 @@ import pyarrow.parquet as pq
 import pytest
 from airflow_client import FINISHED
 from embedded_airflow import EmbeddedAirflow
-from small_market import CALENDAR, FEATURE_COLUMNS, SmallMarket, home_after, portfolio, published_bytes, run
+from small_market import (
+    CALENDAR,
+    FEATURE_COLUMNS,
+    SmallMarket,
+    home_after,
+    portfolio,
+    published_bytes,
+    run,
+    small_settings,
+)
 
 from apex_tasks import audit
 from apex_tasks.demo.market import write_demo_data
 from apex_tasks.published import published_dates
+from apex_tasks.settings import ScheduleSettings
 from apex_tasks.store import Store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1_200)]
@@ -41,6 +51,8 @@ MONTHS = tuple(
 FROM, TO = "2024-01-01", "2025-10-31"
 SOUND, BROKEN, STOPPED, BY_HAND = MONTHS[-4:]
 """The last month that the first delivery is good for, the first that it is not, and the two after it."""
+SCHEDULE = ScheduleSettings(grace_days=0)
+"""Unpausing must not start the slot of today's month."""
 STOCKS, SESSIONS = 130, 645
 KILL_AFTER = 7
 EARLY, LATE = ("dataset_fresh", "validate_bundle", "build_panel", "infer"), ("apply_costs", "publish")
@@ -153,8 +165,7 @@ def world(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "APEX_HOME": str(home),
         "APEX_BUNDLE": str(market.bundle),
         "APEX_DATASET": str(delivery),
-        # Unpausing must not start the slot of today's month.
-        "APEX_SCHEDULE__GRACE_DAYS": "0",
+        "APEX_SCHEDULE__GRACE_DAYS": str(SCHEDULE.grace_days),
     }
     with EmbeddedAirflow(
         tmp_path_factory.mktemp("airflow"), REPO / "dags", REPO / "plugins", environment
@@ -230,8 +241,9 @@ def story(world: World) -> Story:
 def plain(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same months by the plain steps, in this process, on the good dataset."""
     home = tmp_path_factory.mktemp("plain")
+    settings = small_settings(home, schedule=SCHEDULE)
     for month in MONTHS:
-        run(market, home, month, cold_start=month == MONTHS[0])
+        run(market, home, month, settings, cold_start=month == MONTHS[0])
     return home
 
 
@@ -334,7 +346,7 @@ def test_garbage_after_the_as_of_session_changed_no_byte(
         world.market, CALENDAR.as_of(SOUND) - dt.timedelta(days=20), tmp_path / "dataset.parquet"
     )
     home = home_after(plain, tmp_path / "home", MONTHS[MONTHS.index(SOUND) - 1])
-    run(world.market, home, SOUND, dataset=str(reaching_in))
+    run(world.market, home, SOUND, small_settings(home, schedule=SCHEDULE), dataset=str(reaching_in))
     for name in ("scores.parquet", "portfolio.csv", "orders.csv", "book.json", "run.json", "report.html"):
         assert portfolio(home, SOUND).sha256(name) != portfolio(plain, SOUND).sha256(name), name
 
