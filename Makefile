@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo up test test-fast lint bench evaluate-real clean
+.PHONY: help setup demo backfill-demo up test test-fast lint bench evaluate-real clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED) ## SYNTHETIC: data, model bundle, Airflow, one month published; once more changes nothing
 	@$(BIN)/python scripts/demo.py
+
+backfill-demo: $(INSTALLED) ## SYNTHETIC: 22 months by `airflow backfill create`, minutes; goes on where it was stopped
+	@$(BIN)/python scripts/backfill_demo.py
 
 up: $(INSTALLED) ## SYNTHETIC: Airflow with the demo's bundle in the foreground; Ctrl-C stops it
 	@$(BIN)/python scripts/up.py

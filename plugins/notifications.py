@@ -22,10 +22,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
+from airflow.sdk import AsyncCallback, DeadlineAlert
 from airflow.sdk.configuration import conf
 from monthly_run_tasks import DATASET_FRESH, WAITING, refusal_behind, request_of
 from notice_channels import CHANNELS, deliver
+from queued_at_deadline import QueuedAtDeadline
 
 from apex_tasks.settings import DeadlineSettings, Severity, load_settings
 
@@ -45,10 +46,10 @@ LOOKS, LOOK_SECONDS = 10, 0.5
 
 
 def deadline_alerts(deadlines: DeadlineSettings) -> list[DeadlineAlert]:
-    """The deadlines of a run, counted from the moment it was queued."""
+    """The deadlines of a run, counted from the moment it was first queued."""
     return [
         DeadlineAlert(
-            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            reference=QueuedAtDeadline(),
             interval=timedelta(minutes=minutes),
             callback=AsyncCallback(tell_deadline, kwargs={"severity": str(severity), "minutes": minutes}),
             name=f"not published after {minutes:g} minutes ({severity})",

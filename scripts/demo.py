@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import signal
 import sys
@@ -12,30 +13,25 @@ from typing import Any
 
 from console_steps import Step, step
 from demo_setup import (
-    APEX_HOME,
-    AS_OF,
     BANNER,
     DAG_ID,
-    REBALANCE_DATE,
-    demo_airflow,
-    make_inputs,
+    LAST_SESSION,
+    MONTH_DEMO,
+    DemoFailedError,
+    short,
+    task_failures,
 )
 from embedded_airflow import AirflowFailedError, EmbeddedAirflow
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from apex_tasks import audit
-from apex_tasks.published import PORTFOLIO_FILE, RUN_FILE, PublishedPortfolio, latest_version
+from apex_tasks.published import PORTFOLIO_FILE, RUN_FILE, PublishedPortfolio
 from apex_tasks.refusal import Refusal
-from apex_tasks.store import Store
 
+REBALANCE_DATE = dt.date(2025, 11, 4)
 RUN_TIMEOUT_SECONDS = 180.0
 TOP = 5
-
-
-class DemoFailedError(Exception):
-    """The month was not published; the message says which task failed, why, and where its log is."""
 
 
 def main() -> int:
@@ -44,7 +40,7 @@ def main() -> int:
     console = Console(highlight=False)
     console.print(BANNER)
     try:
-        if (published := _published()) is not None:
+        if (published := MONTH_DEMO.published().get(REBALANCE_DATE)) is not None:
             console.print(f"[green]✔[/] {REBALANCE_DATE} is published already and unchanged: nothing to do.")
         else:
             published = _publish(console)
@@ -62,50 +58,29 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _published() -> PublishedPortfolio | None:
-    """The demo's month, once the audit trail vouches for it.
-
-    Raises
-    ------
-    Refusal
-        Something in the store was changed after publication.
-    """
-    store = Store(APEX_HOME)
-    if latest_version(store, REBALANCE_DATE) is None:
-        return None
-    problems = audit.verify(store).problems
-    if problems:
-        raise Refusal(
-            "the published demo month was changed",
-            expected="an audit trail and folders that agree",
-            received="; ".join(problems),
-            where=APEX_HOME,
-            remedy="`make clean` removes the demo's folder, then run `make demo` again.",
-        )
-    return latest_version(store, REBALANCE_DATE)
-
-
 def _publish(console: Console) -> PublishedPortfolio:
-    airflow = demo_airflow()
+    airflow = MONTH_DEMO.airflow()
     airflow.acquire()
     try:
         # The database is made on one core while the market is simulated on the other.
         with ThreadPoolExecutor(1) as background:
             migrated = background.submit(airflow.migrate)
-            make_inputs(console)
+            MONTH_DEMO.make_inputs(console)
             migrated.result()
         with step(console, "Airflow, 4 processes") as running:
             airflow.start()
             airflow.wait_healthy(DAG_ID)
-            running.result = f"{airflow.url}, logs in {_short(airflow.logs)}"
+            running.result = f"{airflow.url}, logs in {short(airflow.logs)}"
         with step(console, "DAG run") as running:
             running.result = _run_month(airflow, running)
     finally:
         with console.status("Stopping Airflow"):
             airflow.stop()
-    published = _published()
+    published = MONTH_DEMO.published().get(REBALANCE_DATE)
     if published is None:
-        raise DemoFailedError(f"the run succeeded, but {APEX_HOME} holds no portfolio of {REBALANCE_DATE}")
+        raise DemoFailedError(
+            f"the run succeeded, but {MONTH_DEMO.apex_home} holds no portfolio of {REBALANCE_DATE}"
+        )
     return published
 
 
@@ -113,7 +88,7 @@ def _run_month(airflow: EmbeddedAirflow, running: Step) -> str:
     client = airflow.client
     client.fail_unfinished_runs(DAG_ID)
     client.set_paused(DAG_ID, False)
-    run_id = client.trigger(DAG_ID, {"as_of": AS_OF.isoformat(), "cold_start": True})
+    run_id = client.trigger(DAG_ID, {"as_of": LAST_SESSION.isoformat(), "cold_start": True})
 
     def show(tasks: dict[str, dict[str, Any]]) -> None:
         busy = [name for name, task in tasks.items() if task["state"] == "running"]
@@ -124,25 +99,8 @@ def _run_month(airflow: EmbeddedAirflow, running: Step) -> str:
         if client.wait_run(DAG_ID, run_id, RUN_TIMEOUT_SECONDS, show) == "success":
             return run_id
     except TimeoutError as slow:
-        raise DemoFailedError("\n".join([str(slow), *_failures(airflow, run_id)])) from None
-    raise DemoFailedError("\n".join(_failures(airflow, run_id)))
-
-
-def _failures(airflow: EmbeddedAirflow, run_id: str) -> list[str]:
-    """One text per failed task: its name, the end of its log, where the log lies."""
-    lines = []
-    for name, task in airflow.client.tasks(DAG_ID, run_id).items():
-        if task["state"] in ("failed", "up_for_retry"):
-            log = airflow.client.task_log(DAG_ID, run_id, name, task["try_number"])
-            file = airflow.logs / f"dag_id={DAG_ID}" / f"run_id={run_id}" / f"task_id={name}"
-            lines.append(f"Task {name} failed. {_reason(log)}\nLog: {file}/attempt={task['try_number']}.log")
-    return lines or [f"No task of {run_id} has failed; logs: {airflow.logs}"]
-
-
-def _reason(log: str) -> str:
-    after = log.partition("Task failed with exception\n")[2].splitlines()
-    line = next((line for line in after if line and not line.startswith("::")), log[-500:])
-    return line.removeprefix("AirflowFailException: ")
+        raise DemoFailedError("\n".join([str(slow), *task_failures(airflow, run_id)])) from None
+    raise DemoFailedError("\n".join(task_failures(airflow, run_id)))
 
 
 def _show(console: Console, published: PublishedPortfolio) -> None:
@@ -173,11 +131,7 @@ def _show(console: Console, published: PublishedPortfolio) -> None:
     console.print(
         f"Cost             {metrics['cost_jpy']:,.0f} JPY = {metrics['apex_daily_cost_bps']:.2f} bps"
     )
-    console.print(f"Folder           {_short(Path(str(published.artifact.folder)))}", soft_wrap=True)
-
-
-def _short(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    console.print(f"Folder           {short(Path(str(published.artifact.folder)))}", soft_wrap=True)
 
 
 if __name__ == "__main__":

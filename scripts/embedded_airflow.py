@@ -16,6 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -29,6 +30,7 @@ from airflow_client import AirflowClient
 from filelock import FileLock, Timeout
 
 USER = "admin"
+CLI_SETTINGS = Path(__file__).with_name("cli_settings")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
     # Task logs lie in the same folder that the API server reads, so nobody needs to serve them.
@@ -37,6 +39,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 LOG_TAIL_LINES = 25
+MOST_RESTARTS = 3
+"""How often `supervise` starts the same component again: SQLite under load ends a scheduler now and then."""
 PATIENCE_SECONDS = {"scheduler": 10.0, "dag-processor": 3.0, "triggerer": 3.0, "api-server": 3.0}
 """How long a stopped component may take: the scheduler ends its running tasks, the others hold nothing."""
 
@@ -90,6 +94,7 @@ class EmbeddedAirflow:
         self._lock = FileLock(self.home / "runner.lock", timeout=0, thread_local=False)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._client: AirflowClient | None = None
+        self._restarts: Counter[str] = Counter()
         self._started = dt.datetime.max.replace(tzinfo=dt.UTC)
 
     @property
@@ -215,6 +220,29 @@ class EmbeddedAirflow:
                 f"{name} ended with {code}; {self.logs / name}.log:\n{self.log_tail(name)}"
             )
 
+    def supervise(self) -> dict[str, int]:
+        """Start every component again that has ended by itself, each a few times; the database keeps all runs.
+
+        Call it again and again while waiting.
+
+        Returns
+        -------
+        dict
+            Exit code of each component that was started again.
+
+        Raises
+        ------
+        AirflowFailedError
+            A component has ended more than `MOST_RESTARTS` times.
+        """
+        ended = self.dead()
+        for name in ended:
+            self._restarts[name] += 1
+            if self._restarts[name] > MOST_RESTARTS:
+                self.check_alive()
+            self.restart(name)
+        return ended
+
     def wait_healthy(self, *dag_ids: str, timeout_seconds: float = 120.0) -> AirflowClient:
         """Wait until every component reports healthy and these DAGs are parsed.
 
@@ -235,15 +263,49 @@ class EmbeddedAirflow:
         raise AirflowFailedError(f"not healthy after {timeout_seconds:.0f} s: {missing}\n{tails}")
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run ``airflow ARGUMENTS`` in this Airflow's environment."""
+        """Run ``airflow ARGUMENTS`` in this Airflow's environment, with the settings of `CLI_SETTINGS`."""
+        path = filter(None, (str(CLI_SETTINGS), self._environment.get("PYTHONPATH")))
         return subprocess.run(
             [sys.executable, "-m", "airflow", *arguments],
-            env=self._environment,
+            env={**self._environment, "PYTHONPATH": os.pathsep.join(path)},
             cwd=self.home,
             capture_output=True,
             text=True,
             check=False,
         )
+
+    def create_backfill(self, dag_id: str, *arguments: str, timeout_seconds: float = 240.0) -> None:
+        """Run ``airflow backfill create``, and again while something is only in its way.
+
+        Airflow has one backfill of a DAG open at a time and closes it up to half a minute after its last run.
+        It may also meet a lock of the database, and then takes back what it had created.
+
+        Raises
+        ------
+        AirflowFailedError
+            It is refused for another reason, or there is no way within `timeout_seconds`.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            self.supervise()
+            said = "another backfill is open"
+            if not self._has_open_backfill(dag_id):
+                done = self.cli("backfill", "create", "--dag-id", dag_id, *arguments)
+                if not done.returncode:
+                    return
+                said = done.stdout + done.stderr
+                if not any(cause in said for cause in ("database is locked", "Another backfill is running")):
+                    raise AirflowFailedError(f"airflow backfill create failed:\n{said}")
+            if time.monotonic() > deadline:
+                raise AirflowFailedError(f"no backfill within {timeout_seconds:.0f} s:\n{said}")
+            time.sleep(1.0)
+
+    def _has_open_backfill(self, dag_id: str) -> bool:
+        try:
+            found = self.client.call("GET", "/backfills", params={"dag_id": dag_id})["backfills"]
+        except httpx.TransportError:
+            return True  # the API server is being started again
+        return any(each["completed_at"] is None for each in found)
 
     def log_tail(self, name: str) -> str:
         """The last lines of a component's log."""
@@ -286,6 +348,8 @@ class EmbeddedAirflow:
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.logs),
             "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+            # Tasks of a scheduler that was killed start again half a minute later, not after five minutes.
+            "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             **extra,
         }

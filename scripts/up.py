@@ -6,11 +6,10 @@ import datetime as dt
 import signal
 import sys
 import time
-from collections import Counter
 from zoneinfo import ZoneInfo
 
 from console_steps import step
-from demo_setup import BANNER, DAG_ID, demo_airflow, make_inputs
+from demo_setup import BANNER, DAG_ID, MONTH_DEMO
 from embedded_airflow import USER, AirflowFailedError, EmbeddedAirflow, free_port
 from rich.console import Console
 from rich.markup import escape
@@ -18,7 +17,6 @@ from rich.markup import escape
 from apex_tasks.refusal import Refusal
 
 PREFERRED_PORT = 8080
-MOST_RESTARTS = 3
 
 
 def main() -> int:
@@ -27,10 +25,10 @@ def main() -> int:
     console = Console(highlight=False)
     console.print(BANNER)
     try:
-        airflow = demo_airflow(free_port(PREFERRED_PORT))
+        airflow = MONTH_DEMO.airflow(free_port(PREFERRED_PORT))
         airflow.acquire()
         try:
-            make_inputs(console)
+            MONTH_DEMO.make_inputs(console)
             with step(console, "Airflow, 4 processes") as running:
                 airflow.start()
                 airflow.wait_healthy(DAG_ID)
@@ -67,16 +65,10 @@ def _describe(console: Console, airflow: EmbeddedAirflow) -> None:
 
 
 def _supervise(console: Console, airflow: EmbeddedAirflow) -> None:
-    """Start a component again that died, a few times; the database keeps every run."""
-    restarts: Counter[str] = Counter()
     while True:
         time.sleep(1.0)
-        for name, code in airflow.dead().items():
-            restarts[name] += 1
-            if restarts[name] > MOST_RESTARTS:
-                airflow.check_alive()
-            console.print(f"[yellow]{name} ended with {code}; starting it again[/]")
-            airflow.restart(name)
+        for name, code in airflow.supervise().items():
+            console.print(f"[yellow]{name} ended with {code}; it was started again[/]")
 
 
 if __name__ == "__main__":

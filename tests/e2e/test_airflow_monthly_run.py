@@ -262,6 +262,10 @@ def test_airflow_publishes_what_the_steps_compute_without_it(
         assert alone is not None
         assert by_airflow is not None
         assert alone.content_hash == by_airflow.content_hash
+        published = latest_version(Store(tmp_path), month)
+        assert published is not None
+        for name in published.artifact.manifest["files"].keys() - {"execution.json"}:
+            assert published.artifact.read_bytes(name) == by_airflow.artifact.read_bytes(name), (month, name)
 
 
 def test_the_performance_is_skipped_before_the_first_month(world: World, history: History) -> None:
@@ -479,5 +483,5 @@ def test_killed_component_is_noticed_and_can_be_started_again(world: World) -> N
     os.waitid(os.P_PID, world.airflow.pid("triggerer"), os.WEXITED | os.WNOWAIT)
     with pytest.raises(AirflowFailedError, match="triggerer ended with -9"):
         world.airflow.check_alive()
-    world.airflow.restart("triggerer")
+    assert world.airflow.supervise() == {"triggerer": -signal.SIGKILL}
     world.airflow.wait_healthy(DAG_ID)
