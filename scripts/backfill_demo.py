@@ -72,9 +72,7 @@ def _interrupt(*_: object) -> None:
 
 def _months() -> list[dt.date]:
     """The rebalance days of the period."""
-    calendar = TseCalendar.load()
-    days = calendar.sessions(FIRST_DAY, LAST_DAY)
-    return [day for day in days if day == calendar.rebalance_session(day.year, day.month)]
+    return TseCalendar.load().rebalance_sessions(FIRST_DAY, LAST_DAY)
 
 
 def _run(console: Console, months: list[dt.date]) -> dict[dt.date, PublishedPortfolio]:

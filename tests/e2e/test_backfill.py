@@ -35,8 +35,10 @@ from small_market import (
 )
 
 from apex_tasks import audit
+from apex_tasks.backtesting.backtest import BacktestRequest, open_market, play
 from apex_tasks.demo.market import write_demo_data
 from apex_tasks.published import published_dates
+from apex_tasks.published_ledger import read_published_ledger
 from apex_tasks.settings import ScheduleSettings
 from apex_tasks.store import Store
 
@@ -285,6 +287,26 @@ def test_every_published_file_is_that_of_the_plain_steps(world: World, story: St
         assert set(by_airflow.manifest["files"]) == compared | {"execution.json"}
         for name in sorted(compared):
             assert by_airflow.read_bytes(name) == alone.read_bytes(name), (month, name)
+
+
+def test_the_live_backtest_is_the_backfill(world: World, story: Story) -> None:
+    """Orders, fills and every day of the ledger, to the last bit; the market has splits, pauses and delistings."""
+    settings = small_settings("unused", schedule=SCHEDULE)
+    request = BacktestRequest(
+        bundle=str(world.market.bundle),
+        dataset=str(world.market.dataset),
+        start=dt.date.fromisoformat(FROM),
+        end=dt.date.fromisoformat(TO),
+        settings=settings,
+    )
+    simulation = play(open_market(request, CALENDAR), settings)
+    ledger = read_published_ledger(Store(world.home), str(world.market.dataset))
+    assert [done.rebalance.date for done in simulation.rebalances] == list(MONTHS)
+    for done, month in zip(simulation.rebalances, ledger.months, strict=True):
+        assert done.plan.orders == month.portfolio.orders()
+        assert done.fills == month.fills
+    assert ledger.days == tuple(simulation.days)
+    assert len(ledger.days) == len(CALENDAR.sessions(MONTHS[0], dt.date.fromisoformat(TO)))
 
 
 def test_early_steps_overlap_and_plans_are_made_in_order(world: World, story: Story) -> None:
