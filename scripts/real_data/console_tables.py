@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 LEGEND = (
-    "% a year, gross: with the costs, and without. Sharpe: without a risk-free rate. DD: largest drawdown. T/O: mean "
-    "one-way turnover of a rebalance after the first. Cost: % of the capital a year. In brackets: 95 % interval of "
-    "the block bootstrap."
+    "% a year: after costs; gross: before. Sharpe: risk-free rate 0; in brackets the 95 % interval of the block "
+    "bootstrap. DD: largest drawdown. T/O: mean one-way turnover of a rebalance after the first. Cost: % of the "
+    "initial capital a year."
 )
 
 
@@ -24,7 +26,7 @@ def show_portfolios(console: Console, performance: pd.DataFrame) -> None:
             row["portfolio"],
             f"{row['annualized_return']:.1f}",
             f"{row['annualized_return_before_costs']:.1f}",
-            f"{row['sharpe_ratio']:.2f} [{row['sharpe_low']:.2f}, {row['sharpe_high']:.2f}]",
+            _with_interval(row, "sharpe_ratio", ".2f"),
             f"{row['max_drawdown']:.1f}",
             f"{100 * row['mean_turnover']:.1f}",
             f"{row['cost_pct_of_capital_per_year']:.2f}",
@@ -36,17 +38,22 @@ def show_portfolios(console: Console, performance: pd.DataFrame) -> None:
 
 def show_differences(console: Console, differences: pd.DataFrame) -> None:
     """Print `performance.difference_table`."""
-    table = _table("Less equal weight, same days", "% a year", "Sharpe", "P(ahead)", "P(deflated)")
+    table = _table("Against equal weight, same days", "% a year", "Sharpe", "beta", "alpha % a year")
     for row in differences.to_dict("records"):
         table.add_row(
             row["portfolio"],
-            f"{row['excess']:+.1f} [{row['excess_low']:+.1f}, {row['excess_high']:+.1f}]",
-            f"{row['sharpe_difference']:+.2f} "
-            f"[{row['sharpe_difference_low']:+.2f}, {row['sharpe_difference_high']:+.2f}]",
-            f"{row['probabilistic_sharpe']:.2f}",
-            f"{row['deflated_sharpe']:.2f}",
+            _with_interval(row, "excess", "+.1f"),
+            _with_interval(row, "sharpe_difference", "+.2f"),
+            f"{row['beta']:.2f}",
+            _with_interval(row, "alpha", "+.1f"),
         )
     console.print(table)
+    for row in differences.to_dict("records"):
+        console.print(
+            f"P({row['portfolio']} is ahead of equal weight): {row['probabilistic_sharpe']:.2f}; beyond the luck of "
+            f"{len(differences)} tries: {row['deflated_sharpe']:.2f}",
+            soft_wrap=True,
+        )
 
 
 def show_rank_ics(console: Console, summary: pd.DataFrame) -> None:
@@ -56,12 +63,17 @@ def show_rank_ics(console: Console, summary: pd.DataFrame) -> None:
         table.add_row(
             row["scores"],
             f"{row['months']:.0f}",
-            f"{row['mean']:+.4f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+            _with_interval(row, "mean", "+.3f"),
             f"{row['std']:.3f}",
             f"{row['t']:+.2f}",
             f"{row['positive']:.0%}",
         )
     console.print(table)
+
+
+def _with_interval(row: Mapping[str, float], name: str, style: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{row[name]:{style}} [{low:{style}}, {high:{style}}]"
 
 
 def _table(title: str, *figures: str) -> Table:

@@ -32,10 +32,11 @@ def performance_table(results: Mapping[str, BacktestResult]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `sharpe_low`, `sharpe_high`: 95 % interval by the block bootstrap. `..._before_costs`: every session's
-        cost added back to its value, the trades unchanged. `cost_pct_of_capital_per_year`: of the initial capital.
-        `mean_turnover`: one way, of the rebalances after the first. `probabilistic_sharpe`: P(true ratio above
-        0). `deflated_sharpe`: of a ranking, `RANKINGS` the trials.
+        `sharpe_ratio_low`, `..._high`: 95 % interval by the block bootstrap. `..._before_costs`: every session's
+        cost added back to its value, the trades unchanged. `volatility`: a year.
+        `cost_pct_of_capital_per_year`: of the initial capital. `mean_turnover`: one way, of the rebalances after
+        the first. `probabilistic_sharpe`: P(true ratio above 0). `deflated_sharpe`: of a ranking, with
+        `RANKINGS` as the trials.
     """
     returns = {name: returns_pct(result) for name, result in results.items()}
     trials = [returns[name] for name in RANKINGS]
@@ -56,9 +57,10 @@ def performance_table(results: Mapping[str, BacktestResult]) -> pd.DataFrame:
                 "annualized_return": figures.annualized_return,
                 "annualized_return_before_costs": yearly_gross,
                 "sharpe_ratio": figures.sharpe_ratio,
-                "sharpe_low": interval and interval.low,
-                "sharpe_high": interval and interval.high,
+                "sharpe_ratio_low": interval and interval.low,
+                "sharpe_ratio_high": interval and interval.high,
                 "sharpe_ratio_before_costs": sharpe_gross,
+                "volatility": _yearly_spread(returns[name]),
                 "max_drawdown": figures.max_drawdown,
                 "total_cost_jpy": figures.total_cost_jpy,
                 "cost_pct_of_capital_per_year": figures.cost_pct_of_capital / years,
@@ -79,7 +81,9 @@ def difference_table(results: Mapping[str, BacktestResult]) -> pd.DataFrame:
     -------
     DataFrame
         `excess`: mean daily difference times 252, per cent a year; `sharpe_difference`; 95 % intervals of both
-        by the block bootstrap. `tracking_error`: standard deviation of the difference, per cent a year.
+        by the block bootstrap. `tracking_error`: standard deviation of the difference, per cent a year. `beta` to
+        equal weight, and `alpha`: mean of what is left of the return without beta times equal weight's, per cent a
+        year, its interval with beta held at its estimate.
         `probabilistic_sharpe`, `deflated_sharpe`: of the differences, so P(ahead of equal weight), and P(more so
         than the best of the two would be by luck).
     """
@@ -89,6 +93,8 @@ def difference_table(results: Mapping[str, BacktestResult]) -> pd.DataFrame:
     for name in RANKINGS:
         yearly = bootstrap_interval(excess[name], _yearly, seed=SEED)
         sharpe = variant_row(name, results[name], results[EQUAL_WEIGHT]).sharpe_difference
+        beta = 1.0 + _slope(excess[name], base)
+        alpha = bootstrap_interval(excess[name] + (1.0 - beta) * base, _yearly, seed=SEED)
         rows.append(
             {
                 "portfolio": name,
@@ -98,7 +104,11 @@ def difference_table(results: Mapping[str, BacktestResult]) -> pd.DataFrame:
                 "sharpe_difference": sharpe and sharpe.estimate,
                 "sharpe_difference_low": sharpe and sharpe.low,
                 "sharpe_difference_high": sharpe and sharpe.high,
-                "tracking_error": float(excess[name].std() * np.sqrt(SESSIONS_PER_YEAR)),
+                "tracking_error": _yearly_spread(excess[name]),
+                "beta": beta,
+                "alpha": alpha.estimate,
+                "alpha_low": alpha.low,
+                "alpha_high": alpha.high,
                 "probabilistic_sharpe": probabilistic_sharpe_ratio(excess[name]),
                 "deflated_sharpe": deflated_sharpe_ratio(excess[name], list(excess.values())),
             }
@@ -114,7 +124,7 @@ def equity_table(results: Mapping[str, BacktestResult]) -> pd.DataFrame:
 
 
 def rank_ic_summary(table: pd.DataFrame, shortest_month: int) -> pd.DataFrame:
-    """Per column of `rank_ics.rank_ic_table`: its months, mean, 95 % interval of the mean, spread and t.
+    """Per column of `rank_ics.rank_ic_table`: months, mean, 95 % interval of the mean, spread and t.
 
     Parameters
     ----------
@@ -132,8 +142,8 @@ def rank_ic_summary(table: pd.DataFrame, shortest_month: int) -> pd.DataFrame:
                 "scores": name,
                 "months": summary.dates,
                 "mean": summary.mean,
-                "low": interval and interval.low,
-                "high": interval and interval.high,
+                "mean_low": interval and interval.low,
+                "mean_high": interval and interval.high,
                 "std": summary.std,
                 "t": summary.t_statistic,
                 "t_overlap": summary.t_statistic_overlap,
@@ -166,3 +176,13 @@ def _before_costs(result: BacktestResult) -> tuple[float, float]:
 
 def _yearly(daily_pct: npt.NDArray[np.float64]) -> float:
     return float(daily_pct.mean()) * SESSIONS_PER_YEAR
+
+
+def _yearly_spread(daily_pct: npt.NDArray[np.float64]) -> float:
+    return float(daily_pct.std() * np.sqrt(SESSIONS_PER_YEAR))
+
+
+def _slope(values: npt.NDArray[np.float64], on: npt.NDArray[np.float64]) -> float:
+    """Of the least squares line."""
+    centred = on - on.mean()
+    return float(centred @ values / (centred @ centred))
