@@ -30,9 +30,11 @@ from apex_tasks.published import (
     BOOK_FILE,
     ORDERS_FILE,
     PORTFOLIO_FILE,
+    RUN_FILE,
     SCORES_FILE,
     PublishedPortfolio,
     last_published_before,
+    latest_version,
 )
 from apex_tasks.refusal import Refusal
 from apex_tasks.request import RunRequest
@@ -165,12 +167,16 @@ def apply_costs(
 
 
 def _parent(request: RunRequest, store: Store, calendar: TseCalendar) -> PublishedPortfolio | None:
-    """The last published book, no older than the rebalance day before this one."""
+    """The last published book, no older than the rebalance day before this one; None starts from cash.
+
+    A month that was published from cash starts from cash again: running it once more repeats it.
+    """
     parent = last_published_before(store, request.rebalance_date)
     due = calendar.previous_rebalance_session(request.rebalance_date, request.settings.schedule.nth_session)
     if parent is not None and parent.rebalance_date >= due:
         return parent
-    if request.cold_start:
+    own = latest_version(store, request.rebalance_date)
+    if request.cold_start or (own is not None and own.artifact.read_json(RUN_FILE)["parent"] is None):
         return None
     raise Refusal(
         f"last month's portfolio is not published, so {request.rebalance_date} has no book to start from",

@@ -1,6 +1,7 @@
 """The command line `apex`.
 
-Exit codes: 0 done, 1 a bug, 2 wrong use, 3 input refused, 4 a critical alert threshold broken.
+Exit codes: 0 done, 1 a bug, 2 wrong use, 3 input refused, 4 an alert: a critical threshold is broken, the live
+performance deviates from its benchmarks, or a check of the smoke test failed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from apex_tasks.cli_options import (
     given_settings,
     write_result,
 )
+from apex_tasks.cli_performance import performance_app
+from apex_tasks.cli_rehearsal import rehearsal_app
 from apex_tasks.demo.defaults import DEFAULT_END, DEFAULT_SEED, DEFAULT_SESSIONS, DEFAULT_STOCKS
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import load_settings
@@ -42,6 +45,8 @@ app = typer.Typer(
 audit_app = typer.Typer(help="The audit trail of published portfolios.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
 app.add_typer(backtest_app)
+app.add_typer(performance_app)
+app.add_typer(rehearsal_app)
 
 
 def main() -> None:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 from apex_tasks.alerts import Alert
 from apex_tasks.market.calendar import TOKYO
-from apex_tasks.refusal import Refusal, ThresholdBroken
+from apex_tasks.performance.check import CheckVerdict
+from apex_tasks.refusal import CheckFailed, Refusal, ThresholdBroken
 from apex_tasks.settings import Severity
 
 if TYPE_CHECKING:
     from apex_tasks.month_summary import MonthSummary
+    from apex_tasks.performance.deviation import Comparison
+    from apex_tasks.performance.report import PerformanceReport
 
 REPORT_FILE = "report.html"
 SUBJECT_CHARACTERS = 180
@@ -23,6 +26,10 @@ FACT_CHARACTERS = 1500
 RERUN_IS_SAFE = (
     "The fund has no portfolio for the month until publish succeeds. Clearing failed tasks is always safe."
 )
+NOBODY_WATCHES = (
+    "No order depends on it, but until it succeeds nobody watches the live performance. Clearing is safe."
+)
+NOBODY_IS_HIT = "Nobody: a rehearsal publishes nothing. Clearing failed tasks is always safe."
 
 
 class RunbookEntry(StrEnum):
@@ -35,6 +42,8 @@ class RunbookEntry(StrEnum):
     DATASET_LATE = "the-dataset-is-late"
     THRESHOLD = "a-critical-threshold-is-broken"
     DEADLINE = "a-run-is-late"
+    DEVIATION = "live-performance-deviates"
+    REHEARSAL = "a-rehearsal-failed"
 
 
 @dataclass(frozen=True)
@@ -49,12 +58,15 @@ class Run:
         Its page in Airflow.
     runbook
         Path or URL of the runbook.
+    who_is_hit
+        What does not happen while the run fails.
     """
 
     dag_id: str
     run_id: str
     url: str
     runbook: str
+    who_is_hit: str = RERUN_IS_SAFE
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,7 @@ def task_failed(run: Run, task_id: str, error: BaseException | None, log_url: st
     return Notice(
         Severity.CRITICAL,
         f"{run.dag_id} failed at {task_id}: {_story(error)}",
-        (*_details(error), ("Run", run.run_id), ("Who is hit", RERUN_IS_SAFE)),
+        (*_details(error), ("Run", run.run_id), ("Who is hit", run.who_is_hit)),
         _remedy(error),
         (("Log", log_url), ("Run", run.url), ("Runbook", _runbook(run, _entry(error, task_id)))),
     )
@@ -147,7 +159,7 @@ def run_failed(run: Run, reason: str) -> Notice:
     return Notice(
         Severity.CRITICAL,
         f"{run.dag_id} failed without a failed task: {reason}",
-        (("Airflow's reason", reason), ("Run", run.run_id), ("Who is hit", RERUN_IS_SAFE)),
+        (("Airflow's reason", reason), ("Run", run.run_id), ("Who is hit", run.who_is_hit)),
         "Open the run's page and look for tasks that never started or never ended.",
         (("Run", run.url), ("Runbook", _runbook(run, RunbookEntry.RUN))),
     )
@@ -198,7 +210,7 @@ def deadline_passed(
             ("Tasks", ", ".join(started) or "none started"),
             ("Not started", ", ".join(idle) or "none"),
             ("Run", run.run_id),
-            ("Who is hit", RERUN_IS_SAFE),
+            ("Who is hit", run.who_is_hit),
         ),
         first,
         (
@@ -238,12 +250,45 @@ def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert]) -> Notic
     )
 
 
+def deviated(run: Run, report: PerformanceReport) -> Notice:
+    """Tell of live figures that deviate from their benchmarks, with the four checks answered."""
+    told = report.deviating
+    return Notice(
+        Severity.WARNING,
+        f"live performance deviates: {'; '.join(map(str, told))}",
+        (
+            *((f"{found.metric}", _with_chance(report, found)) for found in told),
+            *((f"{found.metric}", str(found)) for found in report.comparisons if found not in told),
+            (
+                "Ledger",
+                f"{report.sessions} sessions from {report.first_marked} to {report.last_marked}, newest month "
+                f"{report.portfolio}, {report.ledger}",
+            ),
+            *(
+                (check.name.capitalize(), f"{check.verdict.upper()}: {check.finding}")
+                for check in report.checks
+            ),
+            ("Run", run.run_id),
+        ),
+        " ".join(check.first for check in report.checks if check.verdict is CheckVerdict.ATTENTION)
+        or "No check names a cause: compare the fills with the broker's, then the book with its market.",
+        (("Run", run.url), ("Runbook", _runbook(run, RunbookEntry.DEVIATION))),
+    )
+
+
+def _with_chance(report: PerformanceReport, found: Comparison) -> str:
+    chance = report.chance(found)
+    return f"{found}; {chance}" if chance else str(found)
+
+
 def _story(error: BaseException | None) -> str:
     match error:
         case None:
             return "its process was killed, or could not send its own message"
         case ThresholdBroken():
             return f"{error.received}, {error.what}"
+        case CheckFailed():
+            return f"{error.what}: {error.received}"
         case Refusal():
             return error.what
         case _:
@@ -272,6 +317,8 @@ def _remedy(error: BaseException | None) -> str:
 def _entry(error: BaseException | None, task_id: str) -> RunbookEntry:
     if isinstance(error, ThresholdBroken):
         return RunbookEntry.THRESHOLD
+    if isinstance(error, CheckFailed):
+        return RunbookEntry.REHEARSAL
     if isinstance(error, Refusal):
         return RunbookEntry.DATASET_LATE if task_id == "dataset_fresh" else RunbookEntry.REFUSED
     return RunbookEntry.KILLED if error is None else RunbookEntry.BUG

@@ -30,8 +30,8 @@ from apex_tasks.request import RunRequest
 from apex_tasks.store import Store, canonical_json
 
 VERSIONED_LIBRARIES = ("numpy", "pandas", "pyarrow", "torch")
-PLACES = {"home", "bundle", "dataset", "inference", "notifications", "deadlines", "statsd"}
-"""Settings that say where a run happens and who is told of it, not what it computes."""
+PLACES = {"home", "bundle", "dataset", "inference", "performance", "notifications", "deadlines", "statsd"}
+"""Settings that say where a run happens, who is told of it and how it is judged later, not what it computes."""
 WHEREABOUTS = {"source", "folder", "dataset"}
 """The same of a resolved bundle."""
 

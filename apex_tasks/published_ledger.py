@@ -12,7 +12,7 @@ from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import LedgerDay, carry_forward
 from apex_tasks.portfolio.orders import Orders
-from apex_tasks.published import PublishedPortfolio, latest_version, published_dates
+from apex_tasks.published import RUN_FILE, PublishedPortfolio, latest_version, published_dates
 from apex_tasks.refusal import Refusal
 from apex_tasks.statistics.performance import Performance, measure_performance
 from apex_tasks.store import Store
@@ -28,10 +28,14 @@ class LedgerMonth:
         Its newest version.
     fills
         Its orders as they were filled; None while the dataset has no closes of the rebalance day.
+    traded
+        Its orders as the ledger counts them: as filled, or as estimated where the dataset has later sessions and none
+        of the rebalance day; None until its book is marked.
     """
 
     portfolio: PublishedPortfolio
     fills: Orders | None
+    traded: Orders | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class PublishedLedger:
         Refusal
             No session has been marked yet.
         """
-        traded = [month.fills for month in self.months if month.fills is not None]
+        traded = [month.traded for month in self.months if month.traded is not None]
         return measure_performance(
             [day.book.portfolio_value_jpy for day in self.days],
             initial_capital_jpy=self.capital_jpy,
@@ -90,7 +94,7 @@ def read_published_ledger(store: Store, dataset: str, until: dt.date | None = No
         Nothing is published up to `until`, or the dataset cannot be read.
     """
     file = open_dataset(dataset)
-    chain, left_out = _chain(store, until)
+    chain, left_out = published_chain(store, until)
     first = _as_of(chain[0])
     prices = read_prices(file, first - dt.timedelta(days=PRICE_HISTORY_DAYS), until or dt.date.max)
     history = PriceHistory(prices)
@@ -104,17 +108,25 @@ def read_published_ledger(store: Store, dataset: str, until: dt.date | None = No
         end = max(last, ordered.as_of) if after is None else _as_of(after)
         start = min(ordered.as_of, end - dt.timedelta(days=PRICE_HISTORY_DAYS))
         carried = carry_forward(before, ordered, portfolio.rebalance_date, history.between(start, end), end)
-        months.append(LedgerMonth(portfolio, carried.fills))
+        months.append(
+            LedgerMonth(portfolio, carried.fills, carried.fills or (ordered if carried.days else None))
+        )
         days.extend(carried.days)
         if after is not None and (difference := _revised(carried.book, after.book_before())):
             warnings.append(
-                f"{after.name} was published from a book of {difference}: the dataset has been revised since"
+                f"{after.name} was published from a book of {difference}: {_why_revised(portfolio, after)}"
             )
     return PublishedLedger(tuple(months), tuple(days), chain[0].book_before().cash_jpy, tuple(warnings))
 
 
-def _chain(store: Store, until: dt.date | None) -> tuple[list[PublishedPortfolio], list[str]]:
-    """The newest version of every month since the last cold start, and what that leaves out."""
+def published_chain(store: Store, until: dt.date | None) -> tuple[list[PublishedPortfolio], list[str]]:
+    """The newest version of every month since the last cold start, oldest first, and what that leaves out.
+
+    Raises
+    ------
+    Refusal
+        Nothing is published up to `until`.
+    """
     found = [
         portfolio
         for day in published_dates(store)
@@ -146,3 +158,10 @@ def _revised(carried: Book, published: Book) -> str:
     """How a carried book differs from the published one in value, or an empty text."""
     now, then = carried.portfolio_value_jpy, published.portfolio_value_jpy
     return "" if math.isclose(now, then, rel_tol=1e-9) else f"{then:,.0f} JPY, now {now:,.0f}"
+
+
+def _why_revised(portfolio: PublishedPortfolio, after: PublishedPortfolio) -> str:
+    parent = after.artifact.read_json(RUN_FILE)["parent"]
+    if parent is not None and parent["portfolio"] != portfolio.name:
+        return f"it started from {parent['portfolio']}, and {portfolio.name} was published later"
+    return "the dataset has been revised since"

@@ -1,4 +1,4 @@
-"""The two ways in which a run is stopped on purpose, each with one complete message and an exit code."""
+"""The ways in which a run is stopped on purpose, each with one complete message and an exit code."""
 
 from __future__ import annotations
 
@@ -47,6 +47,12 @@ class Refusal(Exception):
 
 class ThresholdBroken(Refusal):
     """A critical alert threshold is broken, so nothing is published; the command line exits with 4."""
+
+    exit_code = 4
+
+
+class CheckFailed(Refusal):
+    """A check of the rehearsal gives another result than it must; the command line exits with 4."""
 
     exit_code = 4
 

@@ -204,6 +204,31 @@ class InferenceSettings(_Section):
     batch_size: Annotated[int, Field(ge=1)] = Field(32, description="Stocks per forward pass.")
 
 
+class PerformanceSettings(_Section):
+    """When the live book's figures deviate from the bundle's benchmarks, and what counts as drift."""
+
+    max_deviation: Annotated[float, Field(gt=0)] = Field(
+        0.20, description="Share of its benchmark from which a live figure deviates, in either direction."
+    )
+    min_sessions: Annotated[int, Field(ge=2)] = Field(
+        60, description="Sessions of live history before which deviations are shown but not judged."
+    )
+    reference_sessions: Annotated[int, Field(ge=1, le=24)] = Field(
+        6,
+        description="As-of sessions of earlier months that the newest features and scores are held against.",
+    )
+    max_psi: Annotated[float, Field(gt=0)] = Field(
+        0.25, description="Population stability index above which a feature or the scores have drifted."
+    )
+    max_ks: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.20, description="Kolmogorov-Smirnov statistic above which they have."
+    )
+    max_volatility_ratio: Annotated[float, Field(gt=1)] = Field(
+        1.5,
+        description="Live over earlier market volatility, or its inverse, above which the regime is another.",
+    )
+
+
 class BundleLimits(_Section):
     """Bounds on what a bundle may unpack to."""
 
@@ -296,6 +321,7 @@ class ApexSettings(BaseSettings):
     portfolio: PortfolioSettings = PortfolioSettings()
     enhanced: EnhancedSettings = EnhancedSettings()
     inference: InferenceSettings = InferenceSettings()
+    performance: PerformanceSettings = PerformanceSettings()
     bundle_limits: BundleLimits = BundleLimits()
     notifications: NotificationSettings = NotificationSettings()
     deadlines: DeadlineSettings = DeadlineSettings()

@@ -26,23 +26,24 @@ class ChannelOff(Exception):
     """This channel is not set up; the message says what is missing."""
 
 
-def deliver(notice: Notice, ledger: NoticeLedger, cause: str, channels: Sequence[str] = CHANNELS) -> None:
-    """Send a message by every channel that has not told of its cause yet.
+def deliver(notice: Notice, ledger: NoticeLedger, *causes: str, channels: Sequence[str] = CHANNELS) -> None:
+    """Send a message by every channel that has not told of all its causes yet.
 
     Nothing is raised: a server that is down, a missing connection and an unreachable store are one line in the log.
 
     Parameters
     ----------
-    cause
-        What the message tells of, as the ledger names it.
+    causes
+        What the message tells of, as the ledger names it; one that is new is reason enough to send it.
     channels
         Where to send it.
     """
     settings = load_settings().notifications
     told = redact({"subject": notice.subject, "slack": notice.slack, "html": notice.html})
     for channel in channels:
-        if not _claim(ledger, cause, channel):
-            log.info("By %s, %s was told before", channel, cause)
+        claimed = [cause for cause in causes if _claim(ledger, cause, channel)]
+        if not claimed:
+            log.info("By %s, %s was told before", channel, ", ".join(causes))
             continue
         try:
             # The text reaches the notifier's templates as data: braces in an error are no template.
@@ -54,7 +55,8 @@ def deliver(notice: Notice, ledger: NoticeLedger, cause: str, channels: Sequence
         else:
             log.info("Told by %s: %s", channel, notice.subject)
             continue
-        _release(ledger, cause, channel)
+        for cause in claimed:
+            _release(ledger, cause, channel)
 
 
 def _slack(settings: NotificationSettings) -> Any:

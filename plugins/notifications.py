@@ -1,10 +1,11 @@
-"""Who is told what, and when: the callbacks of the monthly DAG.
+"""Who is told what, and when: the callbacks of the DAGs.
 
 | callback | runs in | tells |
 |---|---|---|
 | `tell_task_failure` | worker | why the task failed, at once |
 | `tell_retry` | worker | nobody: one line in the log |
 | `tell_published` | worker | the month's portfolio and the alerts that did not stop it |
+| `tell_deviation` | worker | live figures that deviate from their benchmarks, each once a month |
 | `tell_run_failure` | DAG processor | only what no task could tell, such as a killed process |
 | `tell_deadline` | triggerer | that the run is late, unless its failure was told |
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PUBLISHED = "published"
+DEVIATION_PREFIX = "deviation-"
+PERFORMANCE, REHEARSAL = "apex_performance", "apex_rehearsal"
+"""The DAG that no order waits for."""
 STATES_OF_WAITING = ("up_for_reschedule", "scheduled", "queued", "running")
 LOOKS, LOOK_SECONDS = 10, 0.5
 
@@ -97,6 +101,26 @@ def tell_published(context: Any) -> None:
     deliver(notice, _ledger(context), PUBLISHED)
 
 
+def tell_deviation(context: Any) -> None:
+    """Tell of figures that deviate; a callback of the judging task.
+
+    The runs of a month share one mark per figure, so that what stays broken is not told every day again; the next
+    published month begins anew.
+    """
+    from apex_tasks.judge_performance import PerformanceReference, read_report
+    from apex_tasks.notices import deviated
+    from apex_tasks.store import Store
+
+    ti, store = context["ti"], Store(load_settings().home)
+    judged = PerformanceReference.model_validate(ti.xcom_pull(task_ids=ti.task_id))
+    if not judged.deviating:
+        return
+    report = read_report(store, judged.name)
+    ledger = _ledger_of(ti.dag_id, f"month {report.portfolio.partition('/')[0]}", attempt=0)
+    causes = [f"{DEVIATION_PREFIX}{metric}" for metric in judged.deviating]
+    deliver(deviated(_run(ti.dag_id, ti.run_id), report), ledger, *causes)
+
+
 def tell_run_failure(context: Any) -> None:
     """Tell of a failed run what its tasks could not: a killed process runs no callback of its own."""
     from apex_tasks.notice_ledger import failure_of
@@ -140,15 +164,16 @@ def _tell_deadline(severity: Severity, minutes: float, context: Any) -> None:
         failed=state == "failed",
         awaited=_awaited(dag_id, run_id) if tasks.get(DATASET_FRESH) in STATES_OF_WAITING else None,
     )
-    deliver(notice, ledger, f"deadline-{deadline['id']}", channels)
+    deliver(notice, ledger, f"deadline-{deadline['id']}", channels=channels)
 
 
 def _run(dag_id: str, run_id: str) -> Run:
-    from apex_tasks.notices import Run
+    from apex_tasks.notices import NOBODY_IS_HIT, NOBODY_WATCHES, RERUN_IS_SAFE, Run
 
     airflow = conf.get("api", "base_url", fallback="http://localhost:8080/").rstrip("/")
     url = f"{airflow}/dags/{dag_id}/runs/{quote(run_id)}"
-    return Run(dag_id, run_id, url, load_settings().notifications.runbook)
+    hit = {PERFORMANCE: NOBODY_WATCHES, REHEARSAL: NOBODY_IS_HIT}.get(dag_id, RERUN_IS_SAFE)
+    return Run(dag_id, run_id, url, load_settings().notifications.runbook, hit)
 
 
 def _ledger(context: Any) -> NoticeLedger:

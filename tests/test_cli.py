@@ -25,7 +25,18 @@ from apex_tasks.bundle import read_bundle
 from apex_tasks.settings import load_settings
 from apex_tasks.store import Store
 
-COMMANDS = ("demo-data", "demo-bundle", "validate-bundle", "features", "score", "run", "calendar", "audit")
+COMMANDS = (
+    "demo-data",
+    "demo-bundle",
+    "validate-bundle",
+    "features",
+    "score",
+    "run",
+    "smoke-test",
+    "calendar",
+    "audit",
+    "performance",
+)
 Outcome = tuple[int, str, str]
 Apex = Callable[..., Outcome]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import apex_tasks
-from apex_tasks.refusal import Refusal, ThresholdBroken
+from apex_tasks.refusal import CheckFailed, Refusal, ThresholdBroken
 
 PACKAGE = Path(apex_tasks.__file__).parent
 PARTS = {"expected", "received", "where", "remedy"}
@@ -23,7 +23,7 @@ def refusals() -> list[tuple[str, ast.Call]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
-        and node.func.id in ("Refusal", "ThresholdBroken")
+        and node.func.id in ("Refusal", "ThresholdBroken", "CheckFailed")
     ]
 
 
@@ -63,7 +63,7 @@ def test_the_message_is_one_line_in_a_fixed_order() -> None:
     assert str(refusal) == "x differs: expected=1, received=[2], where=file, column y. What to do: Mend it."
 
 
-@pytest.mark.parametrize(("kind", "code"), [(Refusal, 3), (ThresholdBroken, 4)])
+@pytest.mark.parametrize(("kind", "code"), [(Refusal, 3), (ThresholdBroken, 4), (CheckFailed, 4)])
 def test_a_refusal_survives_a_process_pool(kind: type[Refusal], code: int) -> None:
     refusal = kind("x differs", expected=1, received=None, where=Path("f"), remedy="Mend it.")
     copy = pickle.loads(pickle.dumps(refusal))

@@ -207,6 +207,19 @@ def test_rows_up_to_the_as_of_session_do_matter(market: SmallMarket, chain: Path
     )
 
 
+def test_a_month_published_from_cash_is_repeated_from_cash(
+    market: SmallMarket, chain: Path, tmp_path: Path
+) -> None:
+    home = home_after(chain, tmp_path / "home", JULY)
+    before = published_bytes(home)
+    _, again = run(market, home, JULY)  # as the schedule does once the DAG is unpaused
+    assert again is not None
+    assert again.already_published
+    assert {name: data for name, data in published_bytes(home).items() if "trail" not in name} == before
+    with pytest.raises(Refusal, match="no book to start from"):
+        run(market, home, SEPTEMBER)
+
+
 def test_a_dry_run_publishes_nothing(market: SmallMarket, chain: Path, tmp_path: Path) -> None:
     plan, published = run(market, tmp_path, JULY, cold_start=True, dry_run=True)
     assert published is None

@@ -15,16 +15,23 @@ from hypothesis import strategies as st
 from apex_tasks.alerts import Alert
 from apex_tasks.month_summary import MonthSummary, TopName, Verdict
 from apex_tasks.notices import (
+    NOBODY_IS_HIT,
+    NOBODY_WATCHES,
     SUBJECT_CHARACTERS,
     Notice,
     Run,
     RunbookEntry,
     deadline_passed,
+    deviated,
     published,
     run_failed,
     task_failed,
 )
-from apex_tasks.refusal import Refusal, ThresholdBroken
+from apex_tasks.performance import deviation
+from apex_tasks.performance.benchmarks import Metric
+from apex_tasks.performance.check import Check, CheckName, CheckVerdict
+from apex_tasks.performance.report import PerformanceReport, RebalanceTurnover
+from apex_tasks.refusal import CheckFailed, Refusal, ThresholdBroken
 from apex_tasks.settings import Severity
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,6 +122,12 @@ def test_a_refusal_tells_expected_received_where_and_what_to_do() -> None:
             "failed at apply_costs: m = 4, stopped",
             RunbookEntry.THRESHOLD,
         ),
+        (
+            CheckFailed("a part failed", expected="-", received="a differs", where="w", remedy="Look."),
+            "smoke_test",
+            "failed at smoke_test: a part failed: a differs",
+            RunbookEntry.REHEARSAL,
+        ),
     ],
 )
 def test_each_kind_of_failure_has_its_words_and_its_heading(
@@ -124,6 +137,16 @@ def test_each_kind_of_failure_has_its_words_and_its_heading(
     assert headline in notice.subject
     assert notice.first
     assert dict(notice.links)["Runbook"] == f"docs/runbook.md#{entry}"
+
+
+def test_a_failed_rehearsal_hits_nobody() -> None:
+    rehearsal = Run("apex_rehearsal", RUN.run_id, RUN.url, RUN.runbook, NOBODY_IS_HIT)
+    for run, hit in (
+        (RUN, "no portfolio for the month"),
+        (rehearsal, "Nobody: a rehearsal publishes nothing"),
+    ):
+        for notice in (task_failed(run, "handshake", REFUSAL, "log"), run_failed(run, "timed_out")):
+            assert hit in dict(notice.facts)["Who is hit"]
 
 
 def test_a_run_without_a_failed_task_gives_airflows_reason() -> None:
@@ -228,3 +251,73 @@ def test_every_heading_that_messages_link_to_is_in_the_runbook() -> None:
     headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
     anchors = {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert {str(entry) for entry in RunbookEntry} - anchors == set()
+
+
+def _comparison(metric: Metric, live: float, verdict: deviation.Verdict) -> deviation.Comparison:
+    return deviation.Comparison(
+        metric=metric,
+        measure="Sharpe ratio" if metric is Metric.SHARPE else "winning days in %",
+        live=live,
+        benchmark=1.0,
+        deviation=abs(live - 1.0),
+        better=live > 1.0,
+        verdict=verdict,
+    )
+
+
+def _report(*attention: CheckName) -> PerformanceReport:
+    return PerformanceReport(
+        synthetic=False,
+        portfolio="2025-10-01/v1",
+        first_marked=dt.date(2025, 7, 1),
+        last_marked=dt.date(2025, 10, 10),
+        sessions=70,
+        last_session=dt.date(2025, 10, 10),
+        performance=None,
+        intervals={"sharpe_ratio": (-0.5, 1.5)},
+        comparisons=(
+            _comparison(Metric.SHARPE, 0.5, deviation.Verdict.DEVIATES),
+            _comparison(Metric.WIN_RATE, 1.1, deviation.Verdict.WITHIN),
+        ),
+        turnovers=(RebalanceTurnover(portfolio="2025-10-01/v1", turnover=0.35),),
+        mean_turnover=0.35,
+        checks=tuple(
+            Check(
+                name=name,
+                verdict=CheckVerdict.ATTENTION if name in attention else CheckVerdict.OK,
+                finding=f"finding of {name}",
+                first=f"Do {name} first." if name in attention else "",
+            )
+            for name in CheckName
+        ),
+        benchmarks_of="a" * 64,
+        backtest_period="",
+        ignored_benchmarks=(),
+        ledger="ledger/2025-10-10-key",
+        warnings=(),
+    )
+
+
+def test_a_deviation_tells_the_figures_and_answers_the_four_checks() -> None:
+    notice = deviated(RUN, _report(CheckName.INTEGRITY, CheckName.DRIFT))
+    assert notice.subject == (
+        "[APEX WARNING] live performance deviates: Sharpe ratio 0.5 against 1, 50% below (worse)"
+    )
+    for text in both(notice):
+        for name in CheckName:
+            verdict = "ATTENTION" if name in (CheckName.INTEGRITY, CheckName.DRIFT) else "OK"
+            assert f"{verdict}: finding of {name}" in text
+        for words in ("may be chance", "winning days in % 1.1", "70 sessions", "ledger/2025-10-10-key"):
+            assert words in text
+    assert notice.first == "Do checkpoint integrity first. Do drift of features and scores first."
+    assert dict(notice.links)["Runbook"] == "docs/runbook.md#live-performance-deviates"
+
+
+def test_a_deviation_without_a_cause_says_what_is_left_to_do() -> None:
+    assert deviated(RUN, _report()).first.startswith("No check names a cause: compare the fills")
+
+
+def test_a_failure_of_the_watching_hits_nobodys_orders() -> None:
+    watching = Run("apex_performance", "r", "http://airflow/r", "docs/runbook.md", NOBODY_WATCHES)
+    for notice in (task_failed(watching, "mark_ledger", REFUSAL, "log"), run_failed(watching, "timed_out")):
+        assert NOBODY_WATCHES in dict(notice.facts).values()

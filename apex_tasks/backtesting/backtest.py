@@ -23,7 +23,7 @@ from apex_tasks.dataset.risk_factors import RiskFactors
 from apex_tasks.dataset.schema import CLOSE, DatasetFile, open_dataset
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.portfolio.book import Book
-from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS
+from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS, first_delisted
 from apex_tasks.portfolio.monthly_plan import MonthlyPlan, Session, plan_month
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, SelectionSettings, Sessions, Timing
@@ -269,11 +269,7 @@ def _warnings(market: Market, simulation: Simulation) -> list[str]:
     unfilled = [str(done.rebalance.date) for done in simulation.rebalances if done.fills is None]
     if unfilled:
         warnings.append(f"no closes in the dataset, orders count as estimated: {', '.join(unfilled)}")
-    delisted: dict[str, dt.date] = {}
-    for day in simulation.days:
-        for code in day.delisted:
-            delisted.setdefault(code, day.session)
-    if delisted:
+    if delisted := first_delisted(simulation.days):
         warnings.append(
             f"{len(delisted)} held names had no row for {DELISTED_AFTER_SESSIONS} sessions and count as cash at "
             f"their last price: {_list(delisted.items())}"

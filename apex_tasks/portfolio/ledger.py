@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -56,6 +56,15 @@ class LedgerDay:
         """Cash, with the names taken for delisted closed at their last price."""
         positions = self.book.positions
         return math.fsum((self.book.cash_jpy, *(positions[code].value_jpy for code in self.delisted)))
+
+
+def first_delisted(days: Iterable[LedgerDay]) -> dict[str, dt.date]:
+    """Code -> session on which a held name first counted as delisted, in that order."""
+    found: dict[str, dt.date] = {}
+    for day in days:
+        for code in day.delisted:
+            found.setdefault(code, day.session)
+    return found
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,22 @@ import os
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 # Importing Airflow writes its configuration into its home.
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="apex-airflow-"))
 
+import pendulum
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import ParamValidationError
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import TimeRestriction
 
 ROOT = Path(__file__).resolve().parents[2]
 ALLOWED_TAGS = {"apex", "production", "demo", "rehearsal", "performance"}
-MONTHLY = "apex_monthly_rebalance"
+MONTHLY, PERFORMANCE, REHEARSAL = "apex_monthly_rebalance", "apex_performance", "apex_rehearsal"
 HEAVY = ("torch", "pandas", "numpy", "pyarrow", "matplotlib", "fastapi")
 
 
@@ -29,7 +33,7 @@ def bag() -> DagBag:
 
 def test_every_dag_file_imports(bag: DagBag) -> None:
     assert bag.import_errors == {}, "Correct the file; `python dags/<file>.py` shows the whole traceback."
-    assert MONTHLY in bag.dags
+    assert {MONTHLY, PERFORMANCE} <= bag.dags.keys()
 
 
 def test_every_dag_can_be_operated(bag: DagBag) -> None:
@@ -68,6 +72,41 @@ def test_the_monthly_steps_stand_in_order(bag: DagBag) -> None:
     assert [asset.name for asset in dag.get_task("publish").outlets] == ["apex_portfolio"]
 
 
+def test_every_failure_is_told(bag: DagBag) -> None:
+    for dag_id, dag in bag.dags.items():
+        assert dag.on_failure_callback, f"{dag_id}: nobody hears of a killed task; set tell_run_failure"
+        for task in dag.tasks:
+            assert task.on_failure_callback, f"{dag_id}.{task.task_id}: set tell_task_failure in default_args"
+
+
+def test_the_performance_is_looked_at_in_two_steps(bag: DagBag) -> None:
+    dag = bag.dags[PERFORMANCE]
+    downstream = {task.task_id: task.downstream_task_ids for task in dag.tasks}
+    assert downstream == {"mark_ledger": {"judge_performance"}, "judge_performance": set()}
+    assert dag.max_active_runs == 1
+    assert set(dag.params) == {"dataset", "bundle", "until"}
+
+
+def test_the_performance_follows_each_month_and_each_weekday(bag: DagBag) -> None:
+    """As the scheduler reads it back from its database."""
+    stored = DagSerialization.from_dict(
+        json.loads(json.dumps(DagSerialization.to_dict(bag.dags[PERFORMANCE])))
+    )
+    timetable = stored.timetable
+    assert [asset.name for _, asset in timetable.asset_condition.iter_assets()] == ["apex_portfolio"]
+    restriction = TimeRestriction(earliest=stored.start_date, latest=None, catchup=False)
+    last, tokyo = None, []
+    for _ in range(6):
+        info = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction)
+        assert info is not None, "Next Run must never be empty"
+        last = info.data_interval
+        tokyo.append(info.run_after.in_timezone("Asia/Tokyo"))
+    assert {moment.strftime("%H:%M") for moment in tokyo} == {"18:00"}
+    assert all(moment.weekday() < 5 for moment in tokyo)
+    assert all(1 <= (later.date() - day.date()).days <= 3 for day, later in pairwise(tokyo))
+    assert tokyo[0] <= pendulum.now("Asia/Tokyo") < tokyo[1]
+
+
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
@@ -83,6 +122,40 @@ def test_the_monthly_steps_stand_in_order(bag: DagBag) -> None:
 )
 def test_the_trigger_form_accepts_and_refuses(bag: DagBag, name: str, good: object, bad: object) -> None:
     param = bag.dags[MONTHLY].params.get_param(name)
+    assert param.resolve(good) == good
+    with pytest.raises(ParamValidationError):
+        param.resolve(bad)
+
+
+def test_the_rehearsal_runs_by_hand_in_order_and_publishes_nothing(bag: DagBag) -> None:
+    dag = bag.dags[REHEARSAL]
+    assert not dag.timetable.can_be_scheduled
+    assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == {
+        "handshake": {"smoke_test"},
+        "smoke_test": {"monthly_rehearsal", "checklist"},
+        "monthly_rehearsal": {"checklist"},
+        "checklist": set(),
+    }
+    assert [task.outlets for task in dag.tasks] == [[]] * 4
+
+
+def test_failures_of_both_dags_are_told_alike(bag: DagBag) -> None:
+    monthly, rehearsal = bag.dags[MONTHLY], bag.dags[REHEARSAL]
+    assert rehearsal.has_on_failure_callback
+    assert monthly.has_on_failure_callback
+    callbacks = [task.on_failure_callback for dag in (monthly, rehearsal) for task in dag.tasks]
+    assert all(callback == callbacks[0] for callback in callbacks)
+    assert callbacks[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [("sessions", 5, 0), ("sessions", 60, 61), ("months", 3, 0), ("months", 120, "3"), ("dataset", "d", 1)],
+)
+def test_the_form_of_the_rehearsal_accepts_and_refuses(
+    bag: DagBag, name: str, good: object, bad: object
+) -> None:
+    param = bag.dags[REHEARSAL].params.get_param(name)
     assert param.resolve(good) == good
     with pytest.raises(ParamValidationError):
         param.resolve(bad)

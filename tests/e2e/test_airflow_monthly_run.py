@@ -34,7 +34,7 @@ from apex_tasks.store import Store
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 REPO = Path(__file__).resolve().parents[2]
-DAG_ID = "apex_monthly_rebalance"
+DAG_ID, PERFORMANCE, REHEARSAL = "apex_monthly_rebalance", "apex_performance", "apex_rehearsal"
 TASKS = (
     "dataset_fresh",
     "validate_bundle",
@@ -116,7 +116,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 def world(environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("airflow")
     with EmbeddedAirflow(home, REPO / "dags", REPO / "plugins", environment) as airflow:
-        airflow.wait_healthy(DAG_ID)
+        airflow.wait_healthy(DAG_ID, PERFORMANCE)
         yield World(airflow, environment)
 
 
@@ -126,12 +126,17 @@ class History:
 
     next_run_while_paused: str
     runs: dict[dt.date, dict[str, Any]]
+    performance_before: dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def history(world: World) -> History:
-    """Backfill the two months before the due slot while the DAG is paused, then unpause."""
+    """Backfill the two months before the due slot while the DAG is paused, then unpause.
+
+    The performance is watched from before the first month on.
+    """
     while_paused = world.client.dag(DAG_ID)
+    performance_before = _first_look(world)
     assert while_paused is not None
     _backfill(world.client, MONTHS[0], MONTHS[1], {"cold_start": True})
     world.client.set_paused(DAG_ID, False)
@@ -140,7 +145,19 @@ def history(world: World) -> History:
         run_id = _wait_for_run_of(world.client, month)
         world.client.wait_run(DAG_ID, run_id, RUN_SECONDS)
         found[month] = world.client.run(DAG_ID, run_id)
-    return History(while_paused["next_dagrun_run_after"], found)
+    return History(while_paused["next_dagrun_run_after"], found, performance_before)
+
+
+def _first_look(world: World) -> dict[str, str]:
+    """Unpause the performance DAG, which looks at once; the states of its tasks."""
+    world.client.set_paused(PERFORMANCE, False)
+    for _ in range(60):
+        if runs := world.client.runs(PERFORMANCE):
+            run_id = runs[0]["dag_run_id"]
+            assert world.client.wait_run(PERFORMANCE, run_id, RUN_SECONDS) == "success"
+            return {name: task["state"] for name, task in world.client.tasks(PERFORMANCE, run_id).items()}
+        time.sleep(0.5)
+    raise AssertionError("unpausing started no look at the performance")
 
 
 def _backfill(client: AirflowClient, first: dt.date, last: dt.date, conf: Mapping[str, object]) -> None:
@@ -247,6 +264,43 @@ def test_airflow_publishes_what_the_steps_compute_without_it(
         assert alone.content_hash == by_airflow.content_hash
 
 
+def test_the_performance_is_skipped_before_the_first_month(world: World, history: History) -> None:
+    assert history.performance_before == dict.fromkeys(("mark_ledger", "judge_performance"), "skipped")
+    first = world.client.runs(PERFORMANCE)[0]
+    assert first["run_type"] == "scheduled"
+    said = world.client.task_log(PERFORMANCE, first["dag_run_id"], "mark_ledger")
+    assert "there is no performance yet" in said
+
+
+def test_every_published_month_is_looked_at_by_the_asset(world: World, history: History) -> None:
+    marked = _ledger_of_all_months(world)
+    assert marked["last_marked"] == str(AS_OF[LATEST])
+    assert list(marked["hashes"]["portfolios"]) == [f"{month}/v1" for month in MONTHS]
+    looks = [run for run in world.client.runs(PERFORMANCE) if run["run_type"] == "asset_triggered"]
+    assert looks
+    assert {world.client.wait_run(PERFORMANCE, run["dag_run_id"], RUN_SECONDS) for run in looks} == {
+        "success"
+    }
+    assert world.store.names("performance")
+    said = world.client.task_log(PERFORMANCE, looks[-1]["dag_run_id"], "judge_performance")
+    assert "checkpoint integrity: OK" in said
+    dag = world.client.dag(PERFORMANCE)
+    assert dag is not None
+    upcoming = dt.datetime.fromisoformat(dag["next_dagrun_run_after"])
+    assert upcoming.astimezone(dt.timezone(dt.timedelta(hours=9))).strftime("%H:%M") == "18:00"
+
+
+def _ledger_of_all_months(world: World) -> dict[str, Any]:
+    """The ledger that knows all three months, once the look that the last of them triggered has marked it."""
+    for _ in range(120):
+        for name in world.store.names("ledger"):
+            found = world.store.find("ledger", name)
+            if found is not None and found.details["months"] == len(MONTHS):
+                return dict(found.read_json("ledger.json"))
+        time.sleep(0.5)
+    raise AssertionError(f"no look at all months: {world.client.runs(PERFORMANCE)}")
+
+
 def test_web_server_tells_the_published_values(world: World, history: History) -> None:
     published = latest_version(world.store, LATEST)
     assert published is not None
@@ -347,6 +401,30 @@ def test_dry_run_computes_and_publishes_nothing(world: World, history: History) 
     assert world.states(run_id) == {**dict.fromkeys(TASKS, "success"), "publish": "skipped"}
     assert len(world.store.names("plans")) == len(plans) + 1
     assert world.published_bytes() == before
+
+
+def test_rehearsal_tries_the_deployment_and_publishes_nothing(world: World) -> None:
+    before = world.published_bytes()
+    world.client.set_paused(REHEARSAL, False)
+    run_id = world.client.trigger(REHEARSAL, {"sessions": 2, "months": 2})
+    assert world.client.wait_run(REHEARSAL, run_id, RUN_SECONDS) == "success"
+    assert "RESOLVED SETTINGS" in world.client.task_log(REHEARSAL, run_id, "handshake")
+    assert "Smoke test passed: 2 sessions" in world.client.task_log(REHEARSAL, run_id, "smoke_test")
+    assert "2 rebalances of 2 expected" in world.client.task_log(REHEARSAL, run_id, "monthly_rehearsal")
+    said = world.client.task_log(REHEARSAL, run_id, "checklist")
+    assert "connection apex_slack undefined, connection apex_smtp undefined" in said
+    (key,) = world.store.names("rehearsals")
+    kept = world.store.get("rehearsals", key).read_json("rehearsal.json")
+    due = dt.datetime.fromisoformat(world.client.run(REHEARSAL, run_id)["run_after"])
+    assert (kept["verdict"], kept["today"]) == ("passed", str(tokyo_date(due)))
+    assert world.published_bytes() == before
+
+    run_id = world.client.trigger(REHEARSAL, {"dataset": "nowhere.parquet"})
+    assert world.client.wait_run(REHEARSAL, run_id, RUN_SECONDS) == "failed"
+    tasks = world.client.tasks(REHEARSAL, run_id)
+    assert (tasks["handshake"]["state"], tasks["handshake"]["try_number"]) == ("failed", 1)
+    assert "dataset is missing" in world.client.task_log(REHEARSAL, run_id, "handshake")
+    assert world.store.names("rehearsals") == [key]
 
 
 def test_dataset_of_production_size_goes_through(world: World, history: History, tmp_path: Path) -> None:

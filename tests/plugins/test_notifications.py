@@ -32,8 +32,12 @@ from small_market import AS_OF, JULY, SmallMarket, month
 from apex_tasks.alerts import INFERENCE_LATENCY
 from apex_tasks.notice_ledger import NoticeLedger, failure_of
 from apex_tasks.notices import Run, run_failed, task_failed
+from apex_tasks.performance.benchmarks import Metric
+from apex_tasks.performance.deviation import Comparison, Verdict
+from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import DeadlineSettings
+from apex_tasks.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG_ID, RUN_ID = "apex_monthly_rebalance", "manual__1"
@@ -410,14 +414,18 @@ def dag_file() -> Any:
 
 
 def test_the_monthly_dag_tells_by_these_callbacks(dag_file: Any) -> None:
+    # By name: Airflow loads plugins anew in a process that fills a DagBag, and functions are then others.
+    def names(*callbacks: Any) -> list[str]:
+        return [f"{callback.__module__}.{callback.__name__}" for callback in callbacks]
+
     dag: DAG = dag_file.dag
-    assert dag.on_failure_callback is notifications.tell_run_failure
+    assert names(dag.on_failure_callback) == ["notifications.tell_run_failure"]
     assert dag.on_success_callback is None
     for task in dag.tasks:
-        assert task.on_failure_callback == [notifications.tell_task_failure]
-        assert task.on_retry_callback == [notifications.tell_retry]
-        told = [notifications.tell_published] if task.task_id == "publish" else []
-        assert list(task.on_success_callback) == told
+        assert names(*task.on_failure_callback) == ["notifications.tell_task_failure"]
+        assert names(*task.on_retry_callback) == ["notifications.tell_retry"]
+        told = ["notifications.tell_published"] if task.task_id == "publish" else []
+        assert names(*task.on_success_callback) == told
 
 
 def test_the_monthly_dag_has_both_deadlines_and_can_be_built_without(dag_file: Any) -> None:
@@ -433,3 +441,91 @@ def test_deadlines_name_an_importable_coroutine_and_its_severity() -> None:
     assert [alert.interval for alert in alerts] == [dt.timedelta(seconds=30), dt.timedelta(minutes=2)]
     assert {alert.callback.path for alert in alerts} == {"notifications.tell_deadline"}
     assert [alert.callback.kwargs["severity"] for alert in alerts] == ["WARNING", "CRITICAL"]
+
+
+# --- a deviation of the live performance --------------------------------------------------------------------
+
+
+def judged_context(home: Path, name: str, *deviating: str) -> dict[str, Any]:
+    """As the judging task leaves it."""
+    reference = {"name": name, "content_hash": "0", "deviating": list(deviating), "cached": False}
+    ti = SimpleNamespace(
+        dag_id="apex_performance",
+        run_id="scheduled__1",
+        task_id="judge_performance",
+        xcom_pull=lambda task_ids: reference,
+    )
+    return {"ti": ti, **run_context("success")}
+
+
+def a_judgement(home: Path, portfolio: str, *deviating: str) -> str:
+    """Store a judgement in which these metrics deviate; its name."""
+    report = PerformanceReport(
+        synthetic=False,
+        portfolio=portfolio,
+        first_marked=None,
+        last_marked=None,
+        sessions=0,
+        last_session=BEGAN.date(),
+        performance=None,
+        intervals={},
+        comparisons=tuple(
+            Comparison(
+                metric=Metric(metric),
+                measure=metric,
+                live=2.0,
+                benchmark=1.0,
+                deviation=1.0,
+                better=True,
+                verdict=Verdict.DEVIATES,
+            )
+            for metric in deviating
+        ),
+        turnovers=(),
+        mean_turnover=None,
+        checks=(),
+        benchmarks_of="",
+        backtest_period="",
+        ignored_benchmarks=(),
+        ledger="",
+        warnings=(),
+    )
+    name = "-".join(("judgement", portfolio[:10], *deviating))
+    Store(home).write("performance", name, files={"performance.json": report.model_dump_json().encode()})
+    return name
+
+
+def tell_judged(home: Path, portfolio: str, *deviating: str) -> None:
+    name = a_judgement(home, portfolio, *deviating)
+    notifications.tell_deviation(judged_context(home, name, *deviating))
+
+
+def test_a_deviation_is_told_once_per_figure_and_month(servers: NoticeServers, tmp_path: Path) -> None:
+    tell_judged(tmp_path, "2025-10-01/v1")
+    assert headlines(servers) == []
+    tell_judged(tmp_path, "2025-10-01/v1", "sharpe_ratio")
+    tell_judged(tmp_path, "2025-10-01/v1", "sharpe_ratio")
+    assert len(headlines(servers)) == 1
+    tell_judged(tmp_path, "2025-10-01/v1", "sharpe_ratio", "win_rate")  # a new one, told with the old
+    tell_judged(tmp_path, "2025-10-01/v1", "win_rate")
+    tell_judged(tmp_path, "2025-10-01/v2", "sharpe_ratio")
+    told = headlines(servers)
+    assert len(told) == 2
+    assert "sharpe_ratio" in told[1]
+    assert "win_rate" in told[1]
+    tell_judged(tmp_path, "2025-11-04/v1", "sharpe_ratio")  # a new month begins anew
+    assert len(headlines(servers)) == 3
+
+
+def test_a_deviation_that_could_not_be_sent_is_told_the_next_day(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with NoticeServers() as listening:
+        environment = {**listening.environment, "APEX_HOME": str(tmp_path)}
+    use(monkeypatch, environment)  # nobody listens there any more
+    tell_judged(tmp_path, "2025-10-01/v1", "sharpe_ratio", "win_rate")
+    with NoticeServers() as listening:
+        use(monkeypatch, listening.environment)
+        tell_judged(tmp_path, "2025-10-01/v1", "sharpe_ratio", "win_rate")
+        tell_judged(tmp_path, "2025-10-01/v1", "sharpe_ratio", "win_rate")
+        assert len(headlines(listening)) == 1

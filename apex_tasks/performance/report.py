@@ -1,0 +1,88 @@
+"""What a look at the live performance found, for people, machines and messages."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from pydantic import BaseModel, ConfigDict
+
+from apex_tasks.performance.check import Check
+from apex_tasks.performance.deviation import Comparison, Verdict
+from apex_tasks.statistics.performance import Performance
+
+
+class RebalanceTurnover(BaseModel):
+    """One-way turnover of one month's fills, as a fraction; None until it is filled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    portfolio: str
+    turnover: float | None
+
+
+class PerformanceReport(BaseModel):
+    """Live figures, their benchmarks, and the four checks.
+
+    Attributes
+    ----------
+    synthetic
+        The dataset says that it is made up.
+    portfolio
+        Newest published month.
+    first_marked, last_marked, sessions
+        Sessions of the ledger; None and 0 until the first month is filled.
+    last_session
+        Last session of the dataset.
+    performance
+        Figures in the conventions of the benchmark; None without a session.
+    intervals
+        Metric -> ends of the 95 % interval of its live figure by block bootstrap, where the history allows one.
+    comparisons
+        One per metric that a manifest may have a benchmark of.
+    turnovers, mean_turnover
+        Per rebalance, and over the filled ones; there is no benchmark of it.
+    checks
+        The four, in their order.
+    benchmarks_of
+        Hash of the bundle whose benchmarks these are: the one that published `portfolio`.
+    backtest_period, ignored_benchmarks
+        Period of the benchmarks as the manifest writes it, and its keys that nothing is compared with.
+    ledger
+        Folder of the ledger in the store.
+    warnings
+        What a reader must know of the ledger.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    synthetic: bool
+    portfolio: str
+    first_marked: dt.date | None
+    last_marked: dt.date | None
+    sessions: int
+    last_session: dt.date
+    performance: Performance | None
+    intervals: dict[str, tuple[float, float]]
+    comparisons: tuple[Comparison, ...]
+    turnovers: tuple[RebalanceTurnover, ...]
+    mean_turnover: float | None
+    checks: tuple[Check, ...]
+    benchmarks_of: str
+    backtest_period: str
+    ignored_benchmarks: tuple[str, ...]
+    ledger: str
+    warnings: tuple[str, ...]
+
+    @property
+    def deviating(self) -> tuple[Comparison, ...]:
+        """What the alert is about."""
+        return tuple(found for found in self.comparisons if found.verdict is Verdict.DEVIATES)
+
+    def chance(self, comparison: Comparison) -> str:
+        """What the interval of a live figure says of its benchmark; empty without one."""
+        interval = self.intervals.get(comparison.metric)
+        if interval is None or comparison.benchmark is None:
+            return ""
+        low, high = interval
+        says = "may be chance" if low <= comparison.benchmark <= high else "more than chance"
+        return f"95 % interval {low:.3g} to {high:.3g}: {says}"

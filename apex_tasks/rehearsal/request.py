@@ -1,0 +1,84 @@
+"""What a rehearsal is asked to do."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from apex_tasks.backtesting.backtest import BacktestRequest
+from apex_tasks.market.calendar import FIRST_DAY, LAST_DAY
+from apex_tasks.refusal import Refusal
+from apex_tasks.request import required_input
+from apex_tasks.settings import ApexSettings
+
+SESSIONS, MONTHS = 5, 3
+MOST_SESSIONS, MOST_MONTHS = 60, 120
+
+
+class RehearsalRequest(BaseModel):
+    """A rehearsal, complete: the same request on the same inputs and store gives the same report.
+
+    Attributes
+    ----------
+    bundle, dataset
+        Where they lie.
+    sessions
+        Newest sessions of the dataset that the smoke test scores twice.
+    months
+        Newest rebalances that are rehearsed.
+    today
+        Day in Tokyo that the checklist is drawn up for.
+    settings
+        Settings that the monthly run would use.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bundle: str
+    dataset: str
+    sessions: Annotated[int, Field(ge=1, le=MOST_SESSIONS)] = SESSIONS
+    months: Annotated[int, Field(ge=1, le=MOST_MONTHS)] = MONTHS
+    today: dt.date
+    settings: ApexSettings
+
+    @property
+    def whole_dataset(self) -> BacktestRequest:
+        """A backtest of every day that the dataset has, to be narrowed once its dates are known."""
+        return BacktestRequest(
+            bundle=self.bundle, dataset=self.dataset, start=FIRST_DAY, end=LAST_DAY, settings=self.settings
+        )
+
+
+def resolve_rehearsal(
+    parameters: Mapping[str, Any], *, today: dt.date, settings: ApexSettings
+) -> RehearsalRequest:
+    """Resolve a rehearsal's inputs and sizes.
+
+    Parameters
+    ----------
+    parameters
+        Any of `bundle`, `dataset`, `sessions`, `months`; None, empty and absent mean the setting or default.
+
+    Raises
+    ------
+    Refusal
+        A parameter is unknown or out of range, or an input is not named.
+    """
+    given = {name: value for name, value in parameters.items() if value is not None and value != ""}
+    inputs = {
+        name: required_input(name, given.pop(name, getattr(settings, name))) for name in ("bundle", "dataset")
+    }
+    try:
+        return RehearsalRequest.model_validate({**given, **inputs, "today": today, "settings": settings})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise Refusal(
+            f"rehearsal parameter {first['loc'][0]} is invalid",
+            expected=first["msg"],
+            received=repr(first["input"]),
+            where="rehearsal parameters",
+            remedy="Start the rehearsal again with a correct value.",
+        ) from None

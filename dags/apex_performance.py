@@ -1,0 +1,80 @@
+"""Live performance of the published book: every session marked, figures against the bundle's benchmarks."""
+
+from datetime import timedelta
+
+import pendulum
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetOrTimeSchedule,
+    CronTriggerTimetable,
+    Param,
+    get_current_context,
+    task,
+)
+from monthly_run_tasks import step
+from notifications import PERFORMANCE, tell_deviation, tell_retry, tell_run_failure, tell_task_failure
+from performance_tasks import look_of
+
+PORTFOLIO = Asset("apex_portfolio")
+AFTER_THE_CLOSE = CronTriggerTimetable("0 18 * * 1-5", timezone="Asia/Tokyo")
+IO_RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": 2.0}
+
+TRIAGE = """
+**Who is hit:** nobody's orders. While this fails, nobody watches whether the live book does what its benchmarks say.
+
+**First:** open the failed task's log; its last line says what was expected, what was received and what to do. A
+deviation is a message, not a failure.
+
+**Is a re-run safe:** yes, always. The same inputs find the same ledger and judgement in the store, and no published
+month is touched.
+"""
+
+PARAMS = {
+    "dataset": Param(None, type=["null", "string"], description="Parquet file. Empty: APEX_DATASET."),
+    "bundle": Param(
+        None, type=["null", "string"], description="Folder or tar.gz to check. Empty: APEX_BUNDLE."
+    ),
+    "until": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        description="Last day to mark. Empty: the run's own day.",
+    ),
+}
+
+with DAG(
+    dag_id=PERFORMANCE,
+    description="Mark the published book and compare it with the benchmarks",
+    doc_md=f"{__doc__}\n{TRIAGE}",
+    # when
+    schedule=AssetOrTimeSchedule(timetable=AFTER_THE_CLOSE, assets=PORTFOLIO),
+    start_date=pendulum.datetime(2000, 1, 1, tz="Asia/Tokyo"),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=2),
+    # what
+    params=PARAMS,
+    default_args={
+        "owner": "apex",
+        "on_failure_callback": tell_task_failure,
+        "on_retry_callback": tell_retry,
+    },
+    tags=["apex", "production", "performance"],
+    # who is told
+    on_failure_callback=tell_run_failure,
+) as dag:
+
+    @task(**IO_RETRIES)
+    @step
+    def mark_ledger():
+        """Fill and mark every published month from the dataset's closes."""
+        return look_of(get_current_context()).mark_ledger()
+
+    @task(**IO_RETRIES, on_success_callback=tell_deviation)
+    @step
+    def judge_performance(ledger):
+        """Compare with the benchmarks, and answer the four checks."""
+        return look_of(get_current_context()).judge_performance(ledger)
+
+    judge_performance(mark_ledger())
