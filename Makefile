@@ -56,7 +56,7 @@ bench: $(INSTALLED) ## SYNTHETIC: time panel and scoring against the method of v
 	@$(BIN)/python scripts/bench_panel.py
 	@$(BIN)/python scripts/bench_panel.py --sessions 650 --months 22
 
-evaluate-real: $(INSTALLED) ## Real US prices 2007-2016 (fetched by pip, never shipped): train on 2007-2011, judge after
+evaluate-real: $(INSTALLED) ## Real US prices 2007-2016 (fetched by pip, never shipped): train on 2007-2011, trade after
 	@$(BIN)/python scripts/evaluate_real.py
 
 clean: ## Remove the demo's folder and all caches; .venv stays

@@ -1,4 +1,4 @@
-"""Evaluate the product on real prices of US stocks: features, a bundle of 2007-2011, rank IC of 2012-2016.
+"""Evaluate the product on real prices of US stocks: a bundle of 2007-2011, rank IC and backtests of 2012-2016.
 
 Exit codes: 0 done, or skipped since the data is out of reach; 3 the data is refused.
 """
@@ -10,11 +10,9 @@ import shutil
 import sys
 from pathlib import Path
 
-import pandas as pd
 from console_steps import step
 from real_data.fetch import REQUIREMENT, OutOfReach, fetch
 from rich.console import Console
-from rich.table import Table
 
 from apex_tasks.refusal import Refusal
 
@@ -44,7 +42,8 @@ def _evaluate(cache: Path, trials: bool, console: Console) -> int:
         return 0
     # Imported here: a skipped evaluation needs neither pyarrow nor torch.
     from real_data import stages
-    from real_data.rank_ics import summarise
+    from real_data.console_tables import show_differences, show_portfolios, show_rank_ics
+    from real_data.portfolios import PORTFOLIOS
     from real_data.training import TRAIN_END
 
     from apex_tasks.store import Store
@@ -61,33 +60,21 @@ def _evaluate(cache: Path, trials: bool, console: Console) -> int:
         running.result = f"{bundle.details['candidates']:,} windows to draw from"
     with step(console, "Rank IC out of sample") as running:
         judged = stages.make_rank_ics(store, datasets, bundle, running.tell)
-        table = stages.read_rank_ics(judged)
-        running.result = (
-            f"{len(table)} months, {table['as_of'].min():%Y-%m-%d} to {table['as_of'].max():%Y-%m-%d}"
-        )
-    _show(console, summarise(table))
+        months = stages.read_table_csv(judged, stages.RANK_IC)["as_of"]
+        running.result = f"{len(months)} months, {months.min()} to {months.max()}"
+    with step(console, "Backtests out of sample") as running:
+        played = stages.make_backtests(store, datasets, bundle, judged, running.tell)
+        running.result = ", ".join(PORTFOLIOS)
+    show_portfolios(console, stages.read_table_csv(played, stages.PERFORMANCE))
+    show_differences(console, stages.read_table_csv(played, stages.DIFFERENCES))
+    show_rank_ics(console, stages.read_table_csv(played, stages.RANK_IC_SUMMARY))
     results = cache / "results"
     results.mkdir(exist_ok=True)
-    for name in (stages.RANK_IC, stages.SCORES):
-        shutil.copyfile(judged.folder / name, results / name)
+    for stage in (judged, played):
+        for name in stage.manifest["files"]:
+            shutil.copyfile(stage.folder / name, results / name)
     console.print(f"Files: {results}", soft_wrap=True)
     return 0
-
-
-def _show(console: Console, summary: pd.DataFrame) -> None:
-    table = Table(
-        "Rank IC with the next 20 sessions", "months", "mean", "std", "t", "above 0", title="Out of sample"
-    )
-    for name, row in summary.iterrows():
-        table.add_row(
-            str(name),
-            f"{row['months']:.0f}",
-            f"{row['mean']:+.4f}",
-            f"{row['std']:.4f}",
-            f"{row['t']:+.2f}",
-            f"{row['positive']:.0%}",
-        )
-    console.print(table)
 
 
 def _show_trials(training: Path, console: Console) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
 from apex_tasks.backtesting.forecaster import Forecaster
 from apex_tasks.backtesting.result import BacktestResult, summarise
-from apex_tasks.backtesting.schedule import Rebalance, monthly_schedule
+from apex_tasks.backtesting.schedule import Rebalance, monthly_schedule, require_sessions
+from apex_tasks.backtesting.scores import SessionScores
 from apex_tasks.backtesting.simulation import Plan, Simulation, simulate_live, simulate_same_close
 from apex_tasks.bundle import ResolvedBundle, read_bundle, resolve_bundle
 from apex_tasks.bundle.checkpoint import load_checkpoint
@@ -25,7 +26,7 @@ from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS, first_delisted
 from apex_tasks.portfolio.monthly_plan import MonthlyPlan, Session, plan_month
 from apex_tasks.refusal import Refusal
-from apex_tasks.settings import ApexSettings, Sessions, Timing
+from apex_tasks.settings import ApexSettings, SelectionSettings, Sessions, Timing
 from apex_tasks.store import file_sha256
 
 
@@ -69,8 +70,10 @@ class Market:
         The resolved bundle.
     dataset
         The opened file.
-    forecaster
-        Scores, computed when they are first asked for.
+    scores
+        Whose opinion is traded: the bundle's, computed when it is first asked for, or any other.
+    rule
+        The candidate gate.
     calendar
         TSE sessions.
     progress
@@ -80,15 +83,15 @@ class Market:
     request: BacktestRequest
     bundle: ResolvedBundle
     dataset: DatasetFile
-    forecaster: Forecaster
+    scores: SessionScores
+    rule: SelectionSettings
     calendar: TseCalendar
     progress: ReportProgress | None
 
     @cached_property
     def days(self) -> list[dt.date]:
         """Dates of the dataset within the period."""
-        request = self.request
-        return self.forecaster.require_sessions(request.start, request.end, self.dataset.path)
+        return require_sessions(self.scores.days, self.request.start, self.request.end, self.dataset.path)
 
     @cached_property
     def schedule(self) -> list[Rebalance]:
@@ -101,7 +104,7 @@ class Market:
         """
         request = self.request
         found = monthly_schedule(
-            self.forecaster.days,
+            self.scores.days,
             request.start,
             request.end,
             sessions=request.sessions,
@@ -112,7 +115,7 @@ class Market:
             raise Refusal(
                 "the period has no rebalance day",
                 expected="at least one, with the session before it in the dataset",
-                received=f"{request.start} to {request.end}, dataset up to {self.forecaster.days[-1]}",
+                received=f"{request.start} to {request.end}, dataset up to {self.scores.days[-1]}",
                 where=self.dataset.path,
                 remedy="Choose a longer period; `apex calendar` lists the rebalance days.",
             )
@@ -128,6 +131,13 @@ class Market:
         """Prices of the period and of the days before it that the first rebalance looks back to."""
         first = self.days[0] - dt.timedelta(days=PRICE_HISTORY_DAYS)
         return PriceHistory(read_prices(self.dataset, first, self.days[-1]))
+
+    def with_scores(self, scores: SessionScores, rule: SelectionSettings | None = None) -> Market:
+        """The same market under another opinion, and another gate where one is given.
+
+        Period, prices, costs, orders, fills and ledger stay what they are.
+        """
+        return replace(self, scores=scores, rule=rule or self.rule)
 
 
 def open_market(
@@ -145,7 +155,7 @@ def open_market(
     checkpoint = load_checkpoint(files.contents[bundle.checkpoint_path], bundle.checkpoint_path)
     dataset = open_dataset(request.dataset, numeric=bundle.plan.columns)
     forecaster = Forecaster(bundle, checkpoint.state_dict, dataset, request.end, request.settings, progress)
-    return Market(request, bundle, dataset, forecaster, calendar, progress)
+    return Market(request, bundle, dataset, forecaster, bundle.selection, calendar, progress)
 
 
 def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestResult:
@@ -181,15 +191,9 @@ def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestRe
                 name: getattr(settings, name).model_dump(mode="json")
                 for name in ("schedule", "ranking", "portfolio", "enhanced")
             },
-            "selection": market.bundle.selection.model_dump(mode="json"),
+            "selection": market.rule.model_dump(mode="json"),
         },
-        hashes={
-            "dataset": file_sha256(market.dataset.path),
-            "bundle": market.bundle.bundle_sha256,
-            "checkpoint": market.bundle.checkpoint_sha256,
-            "config": market.bundle.config_sha256,
-            "features": market.bundle.feature_hash,
-        },
+        hashes={"dataset": file_sha256(market.dataset.path), **market.scores.hashes},
     )
 
 
@@ -225,7 +229,7 @@ def _same_close(market: Market, settings: ApexSettings) -> Simulation:
 
 
 def _prepare(market: Market, settings: ApexSettings, sessions: Sequence[dt.date]) -> None:
-    market.forecaster.prepare(sessions)
+    market.scores.prepare(sessions)
     if settings.enhanced.neutralisation:
         market.risk_factors.prepare(sessions)
 
@@ -241,12 +245,12 @@ def _first_of_months(days: Sequence[dt.date]) -> list[dt.date]:
 def _planner(market: Market, settings: ApexSettings) -> Plan:
     def plan(book: Book, rebalance: Rebalance, known: PriceHistory) -> MonthlyPlan:
         session = Session(
-            market.forecaster.ranked(rebalance.as_of),
+            market.scores.ranked(rebalance.as_of),
             known.on(rebalance.as_of, CLOSE),
             known.on(rebalance.as_of, ADV),
             market.risk_factors.on(rebalance.as_of) if settings.enhanced.neutralisation else None,
         )
-        return plan_month(book, session, settings, market.bundle.selection, rebalance.date)
+        return plan_month(book, session, settings, market.rule, rebalance.date)
 
     return plan
 
@@ -261,10 +265,7 @@ def _warnings(market: Market, simulation: Simulation) -> list[str]:
     last, end = market.days[-1], market.request.end
     if end > last and (missing := market.calendar.sessions(last + dt.timedelta(days=1), end)):
         warnings.append(f"the dataset ends on {last}, {len(missing)} TSE sessions before {end}")
-    if market.bundle.plan.filled:
-        warnings.append(f"{len(market.bundle.plan.filled)} features are not in the dataset and were fed as 0")
-    if cells := market.forecaster.non_finite_cells:
-        warnings.append(f"{cells} NaN or infinite cells of features were treated as missing")
+    warnings += market.scores.warnings
     unfilled = [str(done.rebalance.date) for done in simulation.rebalances if done.fills is None]
     if unfilled:
         warnings.append(f"no closes in the dataset, orders count as estimated: {', '.join(unfilled)}")

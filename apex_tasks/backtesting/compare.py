@@ -37,12 +37,12 @@ class _Row(BaseModel):
 
 
 class VariantRow(_Row):
-    """One variant.
+    """One variant, beside the one that it is compared with: the baseline, or a benchmark.
 
     Attributes
     ----------
     name
-        Key of `VARIANTS`.
+        What to call it.
     performance
         See `statistics.performance`.
     mean_turnover, mean_positions, mean_cash_share
@@ -50,7 +50,7 @@ class VariantRow(_Row):
     sharpe_interval
         95 % interval of the Sharpe ratio by the block bootstrap; None for too short a period.
     sharpe_difference
-        The same of its difference to the baseline, on the same resampled days; None for the baseline itself,
+        The same of its difference to the one compared with, on the same resampled days; None for that one itself,
         where the two are the same every day, and for too short a period.
     """
 
@@ -97,15 +97,13 @@ def compare(market: Market) -> Comparison:
         for name, parameters in VARIANTS.items()
     }
     base = results[BASELINE]
-    returns = {name: _returns(result) for name, result in results.items()}
+    returns = {name: returns_pct(result) for name, result in results.items()}
     sharpes = {name: result.performance.sharpe_ratio for name, result in results.items()}
     known = {name: sharpe for name, sharpe in sharpes.items() if sharpe is not None}
     best = max(known, key=lambda name: known[name]) if known else None
     return Comparison(
         synthetic=base.synthetic,
-        variants=tuple(
-            _row(name, result, returns[name], returns[BASELINE]) for name, result in results.items()
-        ),
+        variants=tuple(variant_row(name, result, base) for name, result in results.items()),
         best=best,
         deflated_sharpe=_deflated(best, returns),
         settings=base.settings,
@@ -114,12 +112,9 @@ def compare(market: Market) -> Comparison:
     )
 
 
-def _row(
-    name: str,
-    result: BacktestResult,
-    returns: npt.NDArray[np.float64],
-    base_returns: npt.NDArray[np.float64],
-) -> VariantRow:
+def variant_row(name: str, result: BacktestResult, base: BacktestResult) -> VariantRow:
+    """Measure a variant, and its difference to another of the same period."""
+    returns = returns_pct(result)
     later = result.rebalances[1:]
     return VariantRow(
         name=name,
@@ -128,11 +123,11 @@ def _row(
         mean_positions=float(np.mean([row.positions for row in result.rebalances])),
         mean_cash_share=float(np.mean([row.cash / row.portfolio_value for row in result.daily])),
         sharpe_interval=_interval(returns),
-        sharpe_difference=_difference(returns, base_returns),
+        sharpe_difference=_difference(returns, returns_pct(base)),
     )
 
 
-def _returns(result: BacktestResult) -> npt.NDArray[np.float64]:
+def returns_pct(result: BacktestResult) -> npt.NDArray[np.float64]:
     """Daily returns in per cent, without the first state's."""
     return np.array([row.daily_return for row in result.daily[1:]])
 

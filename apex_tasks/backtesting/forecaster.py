@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +17,6 @@ from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, days_since_epoch
 from apex_tasks.infer import forecast, ranked_scores
-from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings
 
 if TYPE_CHECKING:
@@ -80,6 +78,27 @@ class Forecaster:
         days, counts = np.unique(full, return_counts=True)
         return dict(zip(days.tolist(), counts.tolist(), strict=True))
 
+    @cached_property
+    def hashes(self) -> Mapping[str, str]:
+        """SHA-256 of all of the bundle, of its checkpoint, config and feature list."""
+        bundle = self._bundle
+        return {
+            "bundle": bundle.bundle_sha256,
+            "checkpoint": bundle.checkpoint_sha256,
+            "config": bundle.config_sha256,
+            "features": bundle.feature_hash,
+        }
+
+    @property
+    def warnings(self) -> list[str]:
+        """Features that are not what they should be, in the panels built so far."""
+        warnings = []
+        if filled := self._bundle.plan.filled:
+            warnings.append(f"{len(filled)} features are not in the dataset and were fed as 0")
+        if cells := self.non_finite_cells:
+            warnings.append(f"{cells} NaN or infinite cells of features were treated as missing")
+        return warnings
+
     def prepare(self, sessions: Iterable[dt.date]) -> None:
         """Score several sessions at once.
 
@@ -124,26 +143,6 @@ class Forecaster:
         forecasts = self._forecasts[session]
         self._require_supply(len(forecasts), session)  # raw mode leaves fewer than there are windows
         return ranked_scores(forecasts, self._settings.ranking.horizon)
-
-    def require_sessions(self, start: dt.date, end: dt.date, where: Path) -> list[dt.date]:
-        """Dates of the dataset from `start` to `end`.
-
-        Raises
-        ------
-        Refusal
-            There are none.
-        """
-        found = [day for day in self.days if start <= day <= end]
-        if found:
-            return found
-        reach = f"{self.days[0]} to {self.days[-1]}" if self.days else "no rows"
-        raise Refusal(
-            "the dataset has no session in the period",
-            expected=f"rows from {start} to {end}",
-            received=reach,
-            where=where,
-            remedy="Choose a period that the dataset covers.",
-        )
 
     def _require_supply(self, eligible: int, session: dt.date) -> None:
         normalization = self._settings.ranking.normalization

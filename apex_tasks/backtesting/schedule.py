@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 
 from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.refusal import Refusal
 from apex_tasks.settings import Sessions
 
 
@@ -56,3 +58,30 @@ def monthly_schedule(
         if start <= days[position] <= end:
             found.append(Rebalance(days[position], days[position - 1]))
     return found
+
+
+def require_sessions(days: Sequence[dt.date], start: dt.date, end: dt.date, where: Path) -> list[dt.date]:
+    """Dates of the dataset from `start` to `end`.
+
+    Parameters
+    ----------
+    days
+        All dates of the dataset, ascending.
+    where
+        The dataset, for the message.
+
+    Raises
+    ------
+    Refusal
+        There are none.
+    """
+    found = [day for day in days if start <= day <= end]
+    if found:
+        return found
+    raise Refusal(
+        "the dataset has no session in the period",
+        expected=f"rows from {start} to {end}",
+        received=f"{days[0]} to {days[-1]}" if days else "no rows",
+        where=where,
+        remedy="Choose a period that the dataset covers.",
+    )

@@ -138,8 +138,8 @@ def score_together(
         )
     for session in sessions:
         calendar.require_session(session)
-    market.forecaster.prepare(sessions)
-    scores = {session: market.forecaster.ranked(session) for session in sessions}
+    market.scores.prepare(sessions)
+    scores = {session: market.scores.ranked(session) for session in sessions}
     how = f"one panel of {len(sessions)} sessions, {_described(request.settings.inference)}"
     return _scored_pass(how, market.bundle, dataset_sha256, scores)
 

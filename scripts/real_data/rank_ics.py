@@ -113,21 +113,6 @@ def rank_ic_table(
     return pd.DataFrame(rows)
 
 
-def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """Per column of `rank_ic_table`: months, mean, standard deviation (ddof 1), t of the mean, share above 0."""
-    values = table.drop(columns=[AS_OF, "stocks"])
-    mean, std, months = values.mean(), values.std(ddof=1), values.count()
-    return pd.DataFrame(
-        {
-            "months": months,
-            "mean": mean,
-            "std": std,
-            "t": mean / (std / np.sqrt(months)),
-            "positive": (values > 0).sum() / months,
-        }
-    )
-
-
 def _realised(
     returns: ForwardReturns, day: dt.date, codes: npt.NDArray[np.str_]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -19,18 +20,21 @@ from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.request import with_parameters
 from apex_tasks.settings import ApexSettings, FeaturesMode, Normalization, load_settings
-from apex_tasks.store import Artifact, Store, content_key, file_sha256
+from apex_tasks.store import Artifact, Store, canonical_json, content_key, file_sha256
 from apex_tasks.tables import csv_bytes, parquet_bytes
 from real_data.benchmarks import momentum_scores
 from real_data.fetch import SDIST_SHA256, read_files
+from real_data.portfolios import END, PORTFOLIOS, START, play_portfolios, trading_settings
 from real_data.prices import parse_panel, price_table
 from real_data.rank_ics import AS_OF, HORIZON, month_ends, month_scores, rank_ic_table
 from real_data.training import SEED, SETTINGS, TRAIN_END, sessions_of, write_evaluation_bundle
 
-DATASETS, BUNDLES, RANK_ICS = "datasets", "bundles", "rank_ics"
+DATASETS, BUNDLES, RANK_ICS, BACKTESTS = "datasets", "bundles", "rank_ics", "backtests"
 DATASET, TRAINING = "dataset.parquet", "training.parquet"
 BUNDLE = "apex_real_data_evaluation.tar.gz"
 SCORES, RANK_IC = "scores.parquet", "rank_ic.csv"
+PERFORMANCE, DIFFERENCES, RANK_IC_SUMMARY = "performance.csv", "differences.csv", "rank_ic_summary.csv"
+EQUITY, CHART = "equity.csv", "equity.svg"
 FIRST_AS_OF, LAST_AS_OF = TRAIN_END, dt.date(2016, 11, 30)
 """The months judged: none of their returns was seen in training, and all of them end in the data."""
 
@@ -52,6 +56,17 @@ _JUDGING_CODE = (
     "apex_tasks/bundle",
     "apex_tasks/dataset",
     "apex_tasks/model",
+)
+_BACKTEST_CODE = (
+    "scripts/real_data/portfolios.py",
+    "scripts/real_data/performance.py",
+    "scripts/real_data/chart.py",
+    *_JUDGING_CODE,
+    "apex_tasks/build_panel.py",
+    "apex_tasks/backtesting",
+    "apex_tasks/market",
+    "apex_tasks/portfolio",
+    "apex_tasks/statistics",
 )
 
 
@@ -144,9 +159,68 @@ def make_rank_ics(
     )
 
 
-def read_rank_ics(artifact: Artifact) -> pd.DataFrame:
-    """`rank_ic.csv`, checked against its manifest."""
-    return pd.read_csv(io.BytesIO(artifact.read_bytes(RANK_IC)), parse_dates=[AS_OF])
+def make_backtests(
+    store: Store,
+    datasets: Artifact,
+    bundle: Artifact,
+    rank_ics: Artifact,
+    progress: ReportProgress | None = None,
+) -> Artifact:
+    """The portfolios out of sample: each one's backtest, and the tables and the chart of all."""
+    settings = trading_settings(evaluation_settings())
+    key = content_key(
+        dataset=datasets.sha256(DATASET),
+        bundle=bundle.sha256(BUNDLE),
+        rank_ic=rank_ics.sha256(RANK_IC),
+        period=(START, END),
+        settings={name: getattr(settings, name) for name in ("schedule", "ranking", "portfolio", "enhanced")},
+        libraries=[version(name) for name in ("torch", "arch", "matplotlib")],
+        code=_code_hash(*_BACKTEST_CODE),
+    )
+    if (found := store.find(BACKTESTS, key)) is not None:
+        return found
+    # Imported here: arch and matplotlib take seconds, and a finished stage needs neither.
+    from real_data.chart import equity_chart
+    from real_data.performance import (
+        difference_table,
+        equity_table,
+        performance_table,
+        rank_ic_summary,
+        shortest_spacing,
+    )
+
+    table = read_table_csv(rank_ics, RANK_IC)
+    with datasets.local_file(DATASET) as dataset_file, bundle.local_file(BUNDLE) as bundle_file:
+        results = play_portfolios(bundle_file, dataset_file, settings, progress=progress)
+        sessions = sessions_of(scan_keys(open_dataset(dataset_file), dt.date.max))
+    shortest = shortest_spacing(sessions, [dt.date.fromisoformat(day) for day in table[AS_OF]])
+    equity = equity_table(results)
+    return store.write(
+        BACKTESTS,
+        key,
+        files={
+            **{
+                backtest_file(name): canonical_json(results[name].model_dump(mode="json"))
+                for name in PORTFOLIOS
+            },
+            PERFORMANCE: csv_bytes(performance_table(results)),
+            DIFFERENCES: csv_bytes(difference_table(results)),
+            RANK_IC_SUMMARY: csv_bytes(rank_ic_summary(table, shortest)),
+            EQUITY: csv_bytes(equity),
+            CHART: equity_chart(equity, settings.portfolio.initial_capital_jpy),
+        },
+        details={"shortest_month": shortest},
+    )
+
+
+def backtest_file(portfolio: str) -> str:
+    """Name of the file that holds one portfolio's backtest, as `apex backtest` writes it."""
+    return f"backtest_{portfolio}.json"
+
+
+def read_table_csv(artifact: Artifact, name: str) -> pd.DataFrame:
+    """A table of a stage, checked against its manifest."""
+    return pd.read_csv(io.BytesIO(artifact.read_bytes(name)))
 
 
 def evaluation_settings() -> ApexSettings:

@@ -10,6 +10,7 @@ from small_market import AS_OF, AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket, s
 
 from apex_tasks.backtesting import forecaster as forecaster_module
 from apex_tasks.backtesting.forecaster import Forecaster
+from apex_tasks.backtesting.schedule import require_sessions
 from apex_tasks.bundle import read_bundle, resolve_bundle
 from apex_tasks.bundle.checkpoint import load_checkpoint
 from apex_tasks.dataset.schema import open_dataset
@@ -56,6 +57,6 @@ def test_a_session_before_the_lookback_is_full_is_refused_without_a_panel(
 def test_days_and_periods_are_those_of_the_dataset(market: SmallMarket) -> None:
     one = forecaster(market, last=SESSIONS[2])
     assert one.days == sorted(day for day in set(market.dates) if day <= SESSIONS[2])
-    assert one.require_sessions(SESSIONS[1], dt.date.max, market.dataset)[0] == SESSIONS[1]
+    assert require_sessions(one.days, SESSIONS[1], dt.date.max, market.dataset)[0] == SESSIONS[1]
     with pytest.raises(Refusal, match="no session in the period"):
-        one.require_sessions(SESSIONS[3], dt.date.max, market.dataset)
+        require_sessions(one.days, SESSIONS[3], dt.date.max, market.dataset)

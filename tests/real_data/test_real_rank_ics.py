@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from real_data.benchmarks import equal_scores, momentum_scores
 from real_data.prices import parse_panel, price_table
-from real_data.rank_ics import month_ends, rank_ic_table, summarise
+from real_data.rank_ics import month_ends, rank_ic_table
 from real_market import as_csv, made_up_panel, scrambled
 
 from apex_tasks.dataset.schema import open_dataset
@@ -107,15 +107,3 @@ def test_rank_ic_relates_scores_to_the_returns_that_follow(write):
             realised = [_returns_of(code, first, _after(first, 20)) for code in codes]
             assert row[f"model{suffix}"] == pytest.approx(_spearman(model, realised), abs=1e-9)
             assert row[f"momentum{suffix}"] == pytest.approx(_spearman(rival, realised), abs=1e-9)
-
-
-def test_the_summary_is_that_of_a_mean():
-    values = [0.1, -0.2, 0.3, 0.2]
-    table = pd.DataFrame({"as_of": range(4), "stocks": 5, "model": values})
-    row = summarise(table).loc["model"]
-    std = (sum((value - 0.1) ** 2 for value in values) / 3) ** 0.5
-    assert row["months"] == 4
-    assert row["mean"] == pytest.approx(0.1)
-    assert row["std"] == pytest.approx(std)
-    assert row["t"] == pytest.approx(0.1 / (std / 2))
-    assert row["positive"] == 0.75
