@@ -41,11 +41,13 @@ backfill-demo: $(INSTALLED) ## SYNTHETIC: 22 months by `airflow backfill create`
 up: $(INSTALLED) ## SYNTHETIC: Airflow with the demo's bundle in the foreground; Ctrl-C stops it
 	@$(BIN)/python scripts/up.py
 
+# Tests that start Airflow use both cores by themselves; all others run side by side, one file in one process.
 test: $(INSTALLED) ## All tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not e2e"
+	@$(BIN)/python -m pytest -m e2e
 
 test-fast: $(INSTALLED) ## Tests that need neither training nor the four Airflow processes
-	@$(BIN)/python -m pytest -m "not slow and not e2e"
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow and not e2e"
 
 lint: $(INSTALLED) ## Linter, formatter, types
 	@$(BIN)/ruff check .
