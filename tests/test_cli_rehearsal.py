@@ -17,6 +17,8 @@ from apex_tasks import cli
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.rehearsal import smoke_test
 
+pytestmark = pytest.mark.slow
+
 Outcome = tuple[int, str, str]
 SmokeTest = Callable[..., Outcome]
 TODAY = ("--today", "2025-10-10", "--sessions", "2")

@@ -26,6 +26,8 @@ from apex_tasks.refusal import ThresholdBroken
 from apex_tasks.settings import EnhancedSettings, Priority, load_settings
 from apex_tasks.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 def run_document(home: Path, day: object) -> dict:
     return portfolio(home, day).read_json("run.json")  # type: ignore[arg-type]

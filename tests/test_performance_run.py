@@ -31,6 +31,7 @@ from small_market import (
 from statsd_exporter_double import StatsdExporterDouble
 
 from apex_tasks import cli
+from apex_tasks.cli_display import out
 from apex_tasks.gauges import performance_gauges
 from apex_tasks.judge_performance import PERFORMANCES, PerformanceReference, read_report
 from apex_tasks.mark_ledger import LEDGERS
@@ -45,6 +46,8 @@ from apex_tasks.published import latest_version
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import PerformanceSettings, StatsdSettings, configs_folder
 from apex_tasks.store import Store
+
+pytestmark = pytest.mark.slow
 
 MOMENT = dt.datetime(2025, 10, 10, 9, 0, tzinfo=dt.UTC)  # a Friday, 18:00 in Tokyo
 
@@ -294,7 +297,7 @@ def apex(
 ) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.setenv("APEX_BUNDLE", str(market.bundle))
     monkeypatch.setenv("APEX_DATASET", str(market.dataset))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(out, "width", 200)  # tables must not wrap the words that are looked for
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["apex", "performance", *map(str, arguments)])

@@ -17,6 +17,8 @@ from apex_tasks.request import with_parameters
 from apex_tasks.settings import PortfolioSettings
 from apex_tasks.statistics.performance import annualized_sharpe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def opened(market: SmallMarket) -> Market:

@@ -18,6 +18,8 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.score import score
 from apex_tasks.settings import Normalization, RankingSettings
 
+pytestmark = pytest.mark.slow
+
 SESSIONS = [AS_OF[day] for day in (JULY, AUGUST, SEPTEMBER, OCTOBER)]
 
 

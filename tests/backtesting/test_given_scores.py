@@ -12,6 +12,8 @@ from apex_tasks.backtesting.scores import GivenScores
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import SelectionSettings, Timing
 
+pytestmark = pytest.mark.slow
+
 
 def opened(market: SmallMarket, timing: Timing = Timing.LIVE) -> Market:
     request = BacktestRequest(

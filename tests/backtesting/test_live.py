@@ -128,6 +128,7 @@ def scrambled_after(market: SmallMarket, last: dt.date, out: Path) -> Path:
     return write_table(replaced(market.table, **columns, Close=close, AdjustmentClose=close), out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("timing", list(Timing))
 def test_nothing_after_a_session_changes_what_was_before(
     market: SmallMarket, tmp_path: Path, timing: Timing

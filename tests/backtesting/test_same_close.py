@@ -150,6 +150,7 @@ def test_as_long_as_nothing_is_held_every_date_is_tried(world: World, tmp_path: 
     assert {row["portfolio_value"] for row in result["daily"]} == {50_000.0}
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(world: World, tmp_path: Path) -> None:
     written = []
     for name in ("one", "two"):

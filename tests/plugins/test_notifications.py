@@ -192,6 +192,7 @@ def test_one_dead_server_keeps_nothing_from_the_other(
     assert headlines(servers) == [NOTICE.subject]
 
 
+@pytest.mark.slow
 def test_servers_that_never_answer_are_given_up(
     monkeypatch: pytest.MonkeyPatch, ledger: NoticeLedger, caplog: pytest.LogCaptureFixture
 ) -> None:

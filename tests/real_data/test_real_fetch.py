@@ -118,6 +118,7 @@ def test_without_an_index_the_evaluation_is_skipped_in_one_line(tmp_path, no_ind
     assert "No matching distribution" in line
 
 
+@pytest.mark.slow
 def test_a_tampered_cache_stops_the_evaluation(tmp_path):
     (tmp_path / fetch.SDIST).write_bytes(archive())
     done = subprocess.run(

@@ -19,6 +19,8 @@ from apex_tasks.backtesting.result import BacktestResult
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Artifact, Store
 
+pytestmark = pytest.mark.slow
+
 STOCKS = 90  # the bundle of the tests wants 80
 RETURNS, VOLUMES = made_up_panel(stocks=STOCKS)
 SESSIONS = [day.date() for day in VOLUMES.index]

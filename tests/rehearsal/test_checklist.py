@@ -42,6 +42,8 @@ from apex_tasks.settings import ApexSettings
 from apex_tasks.store import Store
 from apex_tasks.validate_bundle import validate_bundle
 
+pytestmark = pytest.mark.slow
+
 DONE, OPEN, FAILED = State.DONE, State.OPEN, State.FAILED
 ITEMS = {item.title: item for item in CHECKLIST}
 Deploy = Callable[..., Deployment]

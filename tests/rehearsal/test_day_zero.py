@@ -26,6 +26,8 @@ from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.rehearsal.verdict import Verdict
 from apex_tasks.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 def day_zero(market: SmallMarket, home: Path, log: list[str], **given: Any) -> DayZero:
     inputs = {

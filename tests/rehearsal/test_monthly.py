@@ -38,6 +38,8 @@ from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.rehearsal.verdict import Verdict
 from apex_tasks.settings import AlertThreshold, Severity
 
+pytestmark = pytest.mark.slow
+
 ANSWERS = [
     dt.datetime.fromisoformat(row["rebalance_instant"]).date()
     for row in csv.DictReader(

@@ -27,6 +27,8 @@ from apex_tasks.rehearsal.smoke_test import (
 from apex_tasks.rehearsal.verdict import Verdict
 from apex_tasks.score import score
 
+pytestmark = pytest.mark.slow
+
 NEWEST = CALENDAR.sessions(LAST_SESSION - dt.timedelta(days=14), LAST_SESSION)[-5:]
 
 

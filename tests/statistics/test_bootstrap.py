@@ -28,6 +28,7 @@ def _width(interval):
     return interval.high - interval.low
 
 
+@pytest.mark.slow
 def test_blocks_cover_the_mean_of_a_dependent_series_and_single_days_do_not():
     random = np.random.default_rng(11)
     covered = {None: 0, 1: 0}

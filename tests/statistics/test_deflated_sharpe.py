@@ -112,6 +112,7 @@ def test_more_trials_ask_for_more():
     assert expected_maximum_sharpe(trials) == expected_maximum_sharpe(trials, independent_trials=60)
 
 
+@pytest.mark.slow
 def test_one_trial_without_skill_has_any_probability_alike():
     random = np.random.default_rng(3)
     skewed = random.gamma(2.0, 1.0, (2000, 250)) - 2.0  # true ratio 0, skewness 1.4
@@ -120,6 +121,7 @@ def test_one_trial_without_skill_has_any_probability_alike():
     assert shares == pytest.approx(np.full(10, 0.1), abs=0.03)
 
 
+@pytest.mark.slow
 def test_the_best_of_many_without_skill_is_luck_to_the_deflated_ratio_alone():
     random = np.random.default_rng(4)
     plain, deflated = [], []
