@@ -20,11 +20,19 @@ def shake_hands(request: RunRequest, store: Store) -> str:
     Raises
     ------
     Refusal
-        See `validate_bundle`.
+        See `validate_bundle`; or the bundle is for evaluation only, and the run would publish.
     """
     resolved = validate_bundle(
         request.bundle, request.dataset, request.settings, bundles_folder=bundles_folder(store)
     )
+    if resolved.evaluation_only and not request.dry_run:
+        raise Refusal(
+            "the bundle is for evaluation only, so nothing of it is published",
+            expected="a bundle that may be traded by",
+            received="evaluation_only in its MANIFEST.lock",
+            where=resolved.source,
+            remedy="Point APEX_BUNDLE at the released bundle; a dry run or a backtest takes this one.",
+        )
     document = resolved.model_dump(mode="json")
     key = content_key(handshake=document)
     store.write(HANDSHAKES, key, files={RESOLVED_FILE: canonical_json(document)})

@@ -220,6 +220,17 @@ def test_a_month_published_from_cash_is_repeated_from_cash(
         run(market, home, SEPTEMBER)
 
 
+def test_a_bundle_for_evaluation_only_is_never_published(market: SmallMarket, tmp_path: Path) -> None:
+    draft = bundle_factory.Draft()
+    draft.manifest["evaluation_only"] = True
+    bundle = str(draft.folder(tmp_path / "bundle"))
+    with pytest.raises(Refusal, match="for evaluation only"):
+        run(market, tmp_path / "home", JULY, bundle=bundle, cold_start=True)
+    assert published_bytes(tmp_path / "home") == {}
+    plan, published = run(market, tmp_path / "home", JULY, bundle=bundle, cold_start=True, dry_run=True)
+    assert (plan.positions, published) == (35, None)
+
+
 def test_a_dry_run_publishes_nothing(market: SmallMarket, chain: Path, tmp_path: Path) -> None:
     plan, published = run(market, tmp_path, JULY, cold_start=True, dry_run=True)
     assert published is None

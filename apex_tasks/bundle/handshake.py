@@ -113,6 +113,7 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         critical_alerts=manifest.critical_alerts,
         operational_rules=manifest.operational_rules,
         synthetic=bool((manifest.model_extra or {}).get("synthetic", False)),
+        evaluation_only=bool((manifest.model_extra or {}).get("evaluation_only", False)),
     )
 
 

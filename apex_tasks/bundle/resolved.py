@@ -69,6 +69,8 @@ class ResolvedBundle(_Resolved):
         Requested forecast horizon, sessions.
     selection
         Gate parameters for that horizon.
+    evaluation_only
+        The manifest says that nothing may be traded by it.
     synthetic
         The manifest says that the bundle was trained on made-up data.
     """
@@ -104,6 +106,7 @@ class ResolvedBundle(_Resolved):
     critical_alerts: dict[str, JsonValue]
     operational_rules: JsonValue
     synthetic: bool
+    evaluation_only: bool = False
 
     @property
     def n_features(self) -> int:
