@@ -18,7 +18,10 @@ from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.dividends import AdjustedClose, dividends_per_share
 from apex_tasks.portfolio.orders import Orders, settle
 from apex_tasks.portfolio.splits import share_factors
+from apex_tasks.refusal import Refusal
 
+LARGEST_MOVE = 10.0
+"""Most that a held stock's value may change by on the session of a split, as a factor, up or down."""
 DELISTED_AFTER_SESSIONS = 20
 """A held stock without a row for this many sessions is taken for delisted."""
 
@@ -110,7 +113,7 @@ def carry_forward(
     Raises
     ------
     Refusal
-        See `settle` and `Book.mark`.
+        A split does not fit the closes around it; see also `settle` and `Book.mark`.
     """
     history = history.between(dt.date.min, until)
     all_sessions = history.sessions()
@@ -157,6 +160,8 @@ class _Adjustments:
             {code: row.ratio for code, row in self._known.items()},
             {code: row.ratio for code, row in today.items()},
         )
+        for code, factor in factors.items():
+            _require_fit(code, session, factor, self._known[code], today[code])
         dividends = dividends_per_share(self._known, today)
         self._known |= today
         return factors, dividends
@@ -182,6 +187,21 @@ class _Listings:
         seen = bisect_right(rows, session)
         since = bisect_right(self._sessions, rows[seen - 1]) if seen else 0
         return bisect_right(self._sessions, session) - since
+
+
+def _require_fit(
+    code: str, session: dt.date, factor: float, before: AdjustedClose, after: AdjustedClose
+) -> None:
+    """Refuse a split that the raw closes do not show: it would multiply money that is not there."""
+    move = factor * after.close_jpy / before.close_jpy
+    if not 1 / LARGEST_MOVE <= move <= LARGEST_MOVE:
+        raise Refusal(
+            "a split does not fit the closes around it",
+            expected=f"a close of about {before.close_jpy / factor:g} JPY after {factor:g} new shares per old one",
+            received=f"{after.close_jpy:g} JPY after {before.close_jpy:g} JPY",
+            where=f"Code {code}, {session}, Close and AdjustmentClose",
+            remedy="Have AdjustmentClose of that stock corrected: it has changed its unit or its base.",
+        )
 
 
 def _adjusted_closes(rows: pd.DataFrame) -> dict[str, AdjustedClose]:

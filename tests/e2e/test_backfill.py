@@ -177,17 +177,26 @@ def world(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def garbage_after(market: SmallMarket, last: dt.date, out: Path) -> Path:
-    """Everything after `last` is another row's value times 50, and on one as-of session most closes are gone."""
+    """Everything after `last` is another row's value times 50, and on one as-of session most closes are gone.
+
+    Adjusted closes keep their ratio to the close: other ones would be refused as splits that cannot be.
+    """
     random = np.random.default_rng(1)
     later = market.dates > last
     gone = (market.dates == CALENDAR.as_of(BROKEN)) & (np.arange(len(later)) % 3 != 0)
-    columns = {}
-    for name in (*FEATURE_COLUMNS, "Close", "AdjustmentClose", "Volume", "TurnoverValue"):
+    garbage = {}
+    for name in (*FEATURE_COLUMNS, "Close", "Volume", "TurnoverValue"):
         values = market.values(name)
         values[later] = random.permutation(values[later]) * 50
-        if name == "Close":
-            values[gone] = np.nan
-        columns[name] = pa.array(values, market.table.schema.field(name).type, from_pandas=True)
+        garbage[name] = values
+    garbage["Close"][gone] = np.nan
+    adjusted = market.values("AdjustmentClose")
+    adjusted[later] *= (garbage["Close"] / market.values("Close"))[later]
+    garbage["AdjustmentClose"] = adjusted
+    columns = {
+        name: pa.array(values, market.table.schema.field(name).type, from_pandas=True)
+        for name, values in garbage.items()
+    }
     out = market.changed(out, **columns)
     known = pa.array(~later)
     assert pq.read_table(out).filter(known).equals(market.table.filter(known))

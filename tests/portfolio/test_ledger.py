@@ -14,6 +14,7 @@ from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book, Position
 from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS, carry_forward
 from apex_tasks.portfolio.orders import Orders, estimate_orders
+from apex_tasks.refusal import Refusal
 
 DAYS = [day.date() for day in pd.bdate_range("2025-06-30", periods=30)]
 AS_OF, FILL = DAYS[0], DAYS[1]
@@ -110,6 +111,28 @@ def test_a_stock_that_splits_while_it_is_suspended_keeps_its_value() -> None:
     carried = carry_forward(before, orders, FILL, prices, DAYS[9])
     values = [day.book.portfolio_value_jpy for day in carried.days]
     assert values == [100_000.0] * 7 + [96_000.0, 98_000.0]
+
+
+@pytest.mark.parametrize("unit", [100.0, 0.01])
+def test_an_adjusted_close_that_changes_its_unit_is_refused(unit: float) -> None:
+    # Taken for a split, it would make a hundred times the money, or a hundredth.
+    before, orders = held()
+    adjusted = dict.fromkeys(range(5), 1000.0) | dict.fromkeys(range(5, 30), 1000.0 * unit)
+    prices = history({"13010": always(1000.0)}, {"13010": adjusted})
+    assert carry_forward(before, orders, FILL, prices, DAYS[4]).book.portfolio_value_jpy == 100_000.0
+    with pytest.raises(Refusal, match="a split does not fit the closes") as refused:
+        carry_forward(before, orders, FILL, prices, DAYS[9])
+    assert "13010" in refused.value.where
+    assert str(DAYS[5]) in refused.value.where
+
+
+def test_a_large_split_with_a_large_move_is_none_of_that() -> None:
+    before, orders = held()
+    close = {**always(1000.0), **dict.fromkeys(range(5, 30), 4.0)}
+    prices = history({"13010": close}, {"13010": always(10.0) | dict.fromkeys(range(5, 30), 4.0)})
+    carried = carry_forward(before, orders, FILL, prices, DAYS[9])
+    assert carried.book.positions["13010"].shares == 10_000.0
+    assert carried.book.portfolio_value_jpy == pytest.approx(40_000.0)
 
 
 def test_a_dividend_is_cash_for_those_who_held_over_night() -> None:
