@@ -38,6 +38,8 @@ from apex_tasks.performance_request import PerformanceRequest
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Artifact, Store
 
+pytestmark = pytest.mark.slow
+
 SPLIT_DAY, DIVIDEND_DAY, LAST_ROW = dt.date(2025, 7, 15), dt.date(2025, 7, 22), dt.date(2025, 8, 8)
 YIELD = 0.01
 

@@ -29,6 +29,8 @@ from small_market import (
 from apex_tasks.refusal import ThresholdBroken
 from apex_tasks.settings import AlertThreshold
 
+pytestmark = pytest.mark.slow
+
 
 def metrics(home: object, rebalance: dt.date) -> dict:
     return portfolio(home, rebalance).read_json("run.json")["metrics"]

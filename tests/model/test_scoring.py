@@ -28,6 +28,7 @@ def one_by_one(model: PatchTSTRanker) -> npt.NDArray[np.float32]:
         return np.concatenate([model(window).numpy() for window in windows])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(batch_size=st.integers(1, 120), workers=st.sampled_from([None, 1, 2, 3, 8]), n=st.integers(0, 101))
 def test_batches_and_workers_change_no_score(batch_size: int, workers: int | None, n: int) -> None:

@@ -211,6 +211,7 @@ def test_a_move_as_usual_among_the_references_is_no_drift() -> None:
     assert drifted(measure_drift(NAMES, before, now, SETTINGS)) == ["moved"]
 
 
+@pytest.mark.slow
 def test_a_few_hundred_stocks_do_not_drift_by_chance() -> None:
     random = np.random.default_rng(5)
     flagged = 0
