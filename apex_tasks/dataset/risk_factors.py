@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from apex_tasks.dataset.feature_columns import read_features
 from apex_tasks.dataset.features import FeaturePlan
-from apex_tasks.dataset.schema import CODE, DATE, SECTOR, DatasetFile, dates_as_days, days_since_epoch
+from apex_tasks.dataset.schema import CODE, DATE, SECTOR, DatasetFile
+from apex_tasks.dataset.session_days import tables_of_days
 
 VOLATILITY = "volatility_60d"
 
@@ -34,15 +35,7 @@ def read_risk_factors(dataset: DatasetFile, plan: FeaturePlan, days: Sequence[dt
     volatility = FeaturePlan(sources=sources)
     sector = [SECTOR] if dataset.has(SECTOR) else []
     columns = [DATE, CODE, *sector, *volatility.columns]
-    wanted = np.array(sorted(days_since_epoch(day) for day in set(days)), dtype=np.int32)
-    frames = []
-    with dataset.open() as file:
-        for group in dataset.row_groups:
-            if not any(group.may_hold(day, day) for day in days):
-                continue
-            table = file.read_row_group(group.index, columns=columns)
-            rows = np.flatnonzero(np.isin(dates_as_days(table[DATE]), wanted))
-            frames.append(_frame(table, volatility, rows))
+    frames = [_frame(table, volatility, rows) for table, rows, _ in tables_of_days(dataset, days, columns)]
     if not frames:
         return _frame(dataset.schema.empty_table().select(columns), volatility, np.empty(0, dtype=np.int64))
     return pd.concat(frames).sort_values([DATE, CODE], kind="stable", ignore_index=True)

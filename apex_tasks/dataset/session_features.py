@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from apex_tasks.dataset.feature_columns import read_features
 from apex_tasks.dataset.features import FeaturePlan
-from apex_tasks.dataset.schema import DATE, DatasetFile, dates_as_days, days_since_epoch
+from apex_tasks.dataset.schema import DATE, DatasetFile, days_since_epoch
+from apex_tasks.dataset.session_days import tables_of_days
 
 
 def read_session_features(
@@ -30,17 +31,10 @@ def read_session_features(
         out.
     """
     parts: dict[dt.date, list[npt.NDArray[np.float64]]] = {day: [] for day in sorted(set(sessions))}
-    wanted = np.array([days_since_epoch(day) for day in parts], dtype=np.int32)
-    with dataset.open() as file:
-        for group in dataset.row_groups:
-            if not any(group.may_hold(day, day) for day in parts):
-                continue
-            table = file.read_row_group(group.index, columns=[DATE, *plan.columns])
-            days = dates_as_days(table[DATE])
-            rows = np.flatnonzero(np.isin(days, wanted))
-            features, _ = read_features(table, plan, rows)
-            for day in parts:
-                there = days[rows] == days_since_epoch(day)
-                if there.any():
-                    parts[day].append(features[:, there].T.astype(np.float64))
+    for table, rows, days in tables_of_days(dataset, parts, [DATE, *plan.columns]):
+        features, _ = read_features(table, plan, rows)
+        for day in parts:
+            there = days == days_since_epoch(day)
+            if there.any():
+                parts[day].append(features[:, there].T.astype(np.float64))
     return {day: np.concatenate(found) for day, found in parts.items() if found}
