@@ -89,6 +89,11 @@ class Market:
     progress: ReportProgress | None
 
     @cached_property
+    def dataset_sha256(self) -> str:
+        """Hash of the dataset file, the same for every variant."""
+        return file_sha256(self.dataset.path)
+
+    @cached_property
     def days(self) -> list[dt.date]:
         """Dates of the dataset within the period."""
         return require_sessions(self.scores.days, self.request.start, self.request.end, self.dataset.path)
@@ -193,7 +198,7 @@ def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestRe
             },
             "selection": market.rule.model_dump(mode="json"),
         },
-        hashes={"dataset": file_sha256(market.dataset.path), **market.scores.hashes},
+        hashes={"dataset": market.dataset_sha256, **market.scores.hashes},
     )
 
 
