@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from apex_tasks.alerts import INFERENCE_LATENCY, effective_bound
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.published import RUN_FILE, latest_version, published_dates
+from apex_tasks.published import RUN_FILE, published_months
 from apex_tasks.settings import AlertThreshold, ApexSettings
 from apex_tasks.store import Store
 
@@ -101,10 +101,10 @@ def performance_gauges(report: PerformanceReport) -> list[Gauge]:
 
 def published_gauges(store: Store, settings: ApexSettings, calendar: TseCalendar) -> list[Gauge]:
     """Gauges of the newest published month, read back from the store; none before the first month."""
-    days = published_dates(store)
-    newest = latest_version(store, days[-1]) if days else None
-    if newest is None:
+    months = published_months(store)
+    if not months:
         return []
+    newest = months[-1]
     run = newest.artifact.read_json(RUN_FILE)
     metrics, top_k = run["metrics"], run["settings"]["ranking"]["top_k"]
     return [

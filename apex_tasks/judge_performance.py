@@ -25,11 +25,11 @@ from apex_tasks.performance.deviation import compare_with_benchmarks
 from apex_tasks.performance.drift_check import MeasuredDrift, check_drift, measure_drift
 from apex_tasks.performance.freshness_check import check_dataset
 from apex_tasks.performance.integrity_check import check_bundle
-from apex_tasks.performance.reference_sessions import as_of, months_of_same_scores, reference_as_of
+from apex_tasks.performance.reference_sessions import months_of_same_scores, reference_as_of
 from apex_tasks.performance.regime_check import check_market
 from apex_tasks.performance.report import PerformanceReport, RebalanceTurnover
 from apex_tasks.performance_request import PerformanceRequest
-from apex_tasks.published import RUN_FILE, SCORES_FILE, PublishedPortfolio, latest_version, published_dates
+from apex_tasks.published import RUN_FILE, SCORES_FILE, PublishedPortfolio, published_months
 from apex_tasks.refusal import Refusal
 from apex_tasks.statistics.performance import Performance
 from apex_tasks.store import Artifact, Store, canonical_json, content_key, file_sha256
@@ -134,8 +134,7 @@ class _Judgement:
     @cached_property
     def months(self) -> list[PublishedPortfolio]:
         """Every published month up to `until`, oldest first."""
-        days = [day for day in published_dates(self.store) if day <= self.request.until]
-        return [month for day in days if (month := latest_version(self.store, day)) is not None]
+        return published_months(self.store, self.request.until)
 
     @property
     def newest(self) -> PublishedPortfolio:
@@ -231,7 +230,7 @@ class _Judgement:
         settings = self.request.settings
         number, nth_session = settings.performance.reference_sessions, settings.schedule.nth_session
         earlier = reference_as_of(self.months, number, self.calendar, nth_session)
-        newest = as_of(self.newest)
+        newest = self.newest.as_of
         try:
             dataset = open_dataset(dataset.path, numeric=kept.columns)
         except Refusal as refusal:

@@ -44,6 +44,11 @@ class PublishedPortfolio:
         return f"{self.rebalance_date}/v{self.version}"
 
     @property
+    def as_of(self) -> dt.date:
+        """Session whose close decided."""
+        return dt.date.fromisoformat(self.artifact.details["as_of"])
+
+    @property
     def content_hash(self) -> str:
         """Identity of the result, without times and run ids."""
         return self.artifact.content_hash
@@ -57,9 +62,15 @@ class PublishedPortfolio:
         return Orders.model_validate(self.artifact.read_json(BOOK_FILE)["orders"])
 
 
+def published_months(store: Store, until: dt.date | None = None) -> list[PublishedPortfolio]:
+    """The newest complete version of every month, up to a rebalance date where one is given, oldest first."""
+    days = [day for day in _dates(store) if until is None or day <= until]
+    return [found for day in days if (found := latest_version(store, day)) is not None]
+
+
 def published_dates(store: Store) -> list[dt.date]:
     """Rebalance dates with at least one complete version, ascending."""
-    return [day for day in _dates(store) if latest_version(store, day) is not None]
+    return [month.rebalance_date for month in published_months(store)]
 
 
 def latest_version(store: Store, rebalance_date: dt.date) -> PublishedPortfolio | None:

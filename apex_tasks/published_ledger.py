@@ -12,7 +12,7 @@ from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import LedgerDay, carry_forward
 from apex_tasks.portfolio.orders import Orders
-from apex_tasks.published import RUN_FILE, PublishedPortfolio, latest_version, published_dates
+from apex_tasks.published import RUN_FILE, PublishedPortfolio, published_months
 from apex_tasks.refusal import Refusal
 from apex_tasks.statistics.performance import Performance, measure_performance
 from apex_tasks.store import Store
@@ -95,7 +95,7 @@ def read_published_ledger(store: Store, dataset: str, until: dt.date | None = No
     """
     file = open_dataset(dataset)
     chain, left_out = published_chain(store, until)
-    first = _as_of(chain[0])
+    first = chain[0].as_of
     prices = read_prices(file, first - dt.timedelta(days=PRICE_HISTORY_DAYS), until or dt.date.max)
     history = PriceHistory(prices)
     sessions = history.sessions()
@@ -105,7 +105,7 @@ def read_published_ledger(store: Store, dataset: str, until: dt.date | None = No
     warnings = list(left_out)
     for portfolio, after in zip(chain, [*chain[1:], None], strict=True):
         before, ordered = portfolio.book_before(), portfolio.orders()
-        end = max(last, ordered.as_of) if after is None else _as_of(after)
+        end = max(last, ordered.as_of) if after is None else after.as_of
         start = min(ordered.as_of, end - dt.timedelta(days=PRICE_HISTORY_DAYS))
         carried = carry_forward(before, ordered, portfolio.rebalance_date, history.between(start, end), end)
         months.append(
@@ -127,11 +127,7 @@ def published_chain(store: Store, until: dt.date | None) -> tuple[list[Published
     Refusal
         Nothing is published up to `until`.
     """
-    found = [
-        portfolio
-        for day in published_dates(store)
-        if (until is None or day <= until) and (portfolio := latest_version(store, day)) is not None
-    ]
+    found = published_months(store, until)
     if not found:
         raise Refusal(
             "nothing is published, so there is no ledger",
@@ -148,10 +144,6 @@ def published_chain(store: Store, until: dt.date | None) -> tuple[list[Published
         f"{first} months before the cold start of {found[first].rebalance_date} are left out: "
         f"{found[0].rebalance_date} to {found[first - 1].rebalance_date}"
     ]
-
-
-def _as_of(portfolio: PublishedPortfolio) -> dt.date:
-    return dt.date.fromisoformat(portfolio.artifact.details["as_of"])
 
 
 def _revised(carried: Book, published: Book) -> str:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from apex_tasks import audit
 from apex_tasks.demo.defaults import DEFAULT_SESSIONS
-from apex_tasks.published import PublishedPortfolio, latest_version, published_dates
+from apex_tasks.published import PublishedPortfolio, published_months
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Store
 
@@ -91,7 +91,7 @@ class Demo:
             Something in the store was changed after publication.
         """
         store = Store(self.apex_home)
-        found = {day: latest_version(store, day) for day in published_dates(store)}
+        found = {month.rebalance_date: month for month in published_months(store)}
         if found and (problems := audit.verify(store).problems):
             raise Refusal(
                 "what the demo published was changed",

@@ -26,7 +26,7 @@ def reference_as_of(
         rebalance days before the first published month go on. A month apart, all stand at the same point of the
         month.
     """
-    found = [as_of(month) for month in reversed(months[:-1])]
+    found = [month.as_of for month in reversed(months[:-1])]
     day = months[0].rebalance_date
     while len(found) < number and day > FIRST_DAY + _LONGEST_MONTH:
         day = calendar.previous_rebalance_session(day, nth_session)
@@ -41,11 +41,6 @@ def months_of_same_scores(months: Sequence[PublishedPortfolio], number: int) -> 
     """
     wanted = _kind(months[-1])
     return [month for month in reversed(months[:-1]) if _kind(month) == wanted][:number]
-
-
-def as_of(month: PublishedPortfolio) -> dt.date:
-    """Session whose close decided."""
-    return dt.date.fromisoformat(month.artifact.details["as_of"])
 
 
 def _kind(month: PublishedPortfolio) -> tuple[Any, ...]:
