@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# In a new checkout the first text that is drawn builds tables of all characters, which takes a second or two.
+settings.register_profile("apex", parent=settings(), suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("apex")
 
 # Before anything imports Airflow, which writes its configuration into its home. Processes that test side by side
 # inherit the environment of the one that started them, so each makes its own.
