@@ -14,6 +14,7 @@ from apex_tasks.build_panel import PanelReference, build_panel
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.draft import DraftReference, draft
 from apex_tasks.gauges import Gauge, bound_gauges, due_gauges, latency_gauges, metric_gauges
 from apex_tasks.handshakes import load_handshake, shake_hands
 from apex_tasks.infer import ScoresReference, infer
@@ -152,6 +153,24 @@ class MonthlyRun:
             f"{'from cash' if plan.parent is None else f'after {plan.parent}'}"
         )
         return plan
+
+    @_measured
+    def draft(
+        self,
+        handshake: str,
+        panel: PanelReference | Loose,
+        scores: ScoresReference | Loose,
+        plan: PlanReference | Loose,
+    ) -> DraftReference:
+        """Write what publish would publish, for a person to read."""
+        return draft(
+            self.request,
+            self._bundle(handshake),
+            PanelReference.model_validate(panel),
+            ScoresReference.model_validate(scores),
+            PlanReference.model_validate(plan),
+            self.store,
+        )
 
     @_measured
     def publish(

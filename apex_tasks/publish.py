@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import platform
-from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-import apex_tasks
 from apex_tasks import alerts, audit
-from apex_tasks.apply_costs import PLAN_FILE, PLANS, PlanReference
+from apex_tasks.apply_costs import PLANS, PlanReference
 from apex_tasks.build_panel import PanelReference
 from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.draft import DRAFTS, draft
 from apex_tasks.infer import ScoresReference
 from apex_tasks.published import (
     EXECUTION_FILE,
@@ -25,15 +24,8 @@ from apex_tasks.published import (
     latest_version,
 )
 from apex_tasks.refusal import Refusal
-from apex_tasks.report import render_report
 from apex_tasks.request import RunRequest
 from apex_tasks.store import Store, canonical_json
-
-VERSIONED_LIBRARIES = ("numpy", "pandas", "pyarrow", "torch")
-PLACES = {"home", "bundle", "dataset", "inference", "performance", "notifications", "deadlines", "statsd"}
-"""Settings that say where a run happens, who is told of it and how it is judged later, not what it computes."""
-WHEREABOUTS = {"source", "folder", "dataset"}
-"""The same of a resolved bundle."""
 
 
 class PublishReference(BaseModel):
@@ -80,11 +72,12 @@ def publish(
     """
     artifact = store.get(PLANS, plan.key)
     results = {name: artifact.read_bytes(name) for name in RESULT_FILES}
-    run = _describe_run(request, bundle, panel, scores, plan, artifact.read_json(PLAN_FILE))
+    drafted = store.get(DRAFTS, draft(request, bundle, panel, scores, plan, store).key)
+    parent = drafted.read_json(RUN_FILE)["parent"]
     with store.lock("publish"):
         latest = latest_version(store, request.rebalance_date)
         if latest is not None and _holds(latest, {name: artifact.sha256(name) for name in RESULT_FILES}):
-            _record(store, latest, run, run_id, request.republish_reason)
+            _record(store, latest, parent, run_id, request.republish_reason)
             return _reference(latest, already_published=True)
         if latest is not None and not request.republish_reason:
             raise _different_result(latest, {name: artifact.sha256(name) for name in RESULT_FILES})
@@ -95,8 +88,7 @@ def publish(
             f"v{number}",
             files={
                 **results,
-                RUN_FILE: canonical_json(run),
-                REPORT_FILE: render_report(run, artifact),
+                **{name: drafted.read_bytes(name) for name in (RUN_FILE, REPORT_FILE)},
                 EXECUTION_FILE: canonical_json(_describe_execution(request, panel, scores, run_id)),
             },
             details={"rebalance_date": str(request.rebalance_date), "as_of": str(request.as_of)},
@@ -104,7 +96,7 @@ def publish(
             durable=True,
         )
         portfolio = PublishedPortfolio(request.rebalance_date, number, written)
-        _record(store, portfolio, run, run_id, request.republish_reason)
+        _record(store, portfolio, parent, run_id, request.republish_reason)
     return _reference(portfolio, already_published=False)
 
 
@@ -113,7 +105,11 @@ def _holds(portfolio: PublishedPortfolio, sha256_by_name: dict[str, str]) -> boo
 
 
 def _record(
-    store: Store, portfolio: PublishedPortfolio, run: dict[str, Any], run_id: str, reason: str | None
+    store: Store,
+    portfolio: PublishedPortfolio,
+    parent: dict[str, Any] | None,
+    run_id: str,
+    reason: str | None,
 ) -> None:
     """Add the audit record of a publication once, also when a kill came between manifest and record."""
     recorded = (
@@ -130,7 +126,7 @@ def _record(
             "portfolio": portfolio.name,
             "content_hash": portfolio.content_hash,
             "manifest_sha256": portfolio.artifact.manifest_sha256,
-            "parent": run["parent"],
+            "parent": parent,
             "run_id": run_id,
             "republish_reason": reason,
         },
@@ -156,36 +152,6 @@ def _different_result(latest: PublishedPortfolio, sha256_by_name: dict[str, str]
         remedy="Find out which input changed (compare run.json); to publish the new result beside the old one, "
         "trigger the run with republish_reason.",
     )
-
-
-def _describe_run(
-    request: RunRequest,
-    bundle: ResolvedBundle,
-    panel: PanelReference,
-    scores: ScoresReference,
-    plan: PlanReference,
-    document: dict[str, Any],
-) -> dict[str, Any]:
-    """All that determines the result: nothing here depends on when, where or by whom it was computed."""
-    return {
-        **document,
-        "synthetic": bundle.synthetic or panel.synthetic,
-        "hashes": {
-            "bundle": bundle.bundle_sha256,
-            "checkpoint": bundle.checkpoint_sha256,
-            "features": bundle.feature_hash,
-            "panel": panel.content_hash,
-            "scores": scores.content_hash,
-            "plan": plan.content_hash,
-        },
-        "bundle": bundle.model_dump(mode="json", exclude=WHEREABOUTS),
-        "settings": request.settings.model_dump(mode="json", exclude=PLACES),
-        "versions": {
-            "apex-batch": apex_tasks.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in VERSIONED_LIBRARIES},
-        },
-    }
 
 
 def _describe_execution(

@@ -28,6 +28,7 @@ from small_market import (
     run_chain,
 )
 
+import apex_tasks.draft as draft_step
 import apex_tasks.publish as publish_step
 from apex_tasks import audit
 from apex_tasks.monthly_run import MonthlyRun
@@ -87,7 +88,7 @@ def planned(template: Planned) -> Iterator[Planned]:
 
 
 def clear(home: Path) -> None:
-    for part in ("portfolio", "audit"):
+    for part in ("drafts", "portfolio", "audit"):
         shutil.rmtree(home / part, ignore_errors=True)
 
 
@@ -97,7 +98,7 @@ def frozen_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=lambda _: dt.datetime(2025, 7, 1, tzinfo=dt.UTC))
     for module in (publish_step, audit):
         monkeypatch.setattr(module, "dt", SimpleNamespace(datetime=clock, UTC=dt.UTC))
-    monkeypatch.setattr(publish_step, "render_report", lambda run, plan: b"<html></html>")
+    monkeypatch.setattr(draft_step, "render_report", lambda run, plan: b"<html></html>")
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
@@ -254,13 +255,13 @@ def test_two_processes_publish_one_version_and_one_record(
     fork = multiprocessing.get_context("fork")
     together, writers = fork.Barrier(2), fork.Value("i", 0)
 
-    def slow_report(run: object, plan: object) -> bytes:
+    def slow_execution(*_: object) -> dict[str, str]:
         with writers.get_lock():
             writers.value += 1
         time.sleep(0.5)  # holds the door open for the other process, were there no lock
-        return b"<html></html>"
+        return {}
 
-    monkeypatch.setattr(publish_step, "render_report", slow_report)
+    monkeypatch.setattr(publish_step, "_describe_execution", slow_execution)
 
     def publish_together() -> None:
         together.wait(30)
@@ -335,7 +336,7 @@ def test_run_json_holds_what_determines_the_result(planned: Planned) -> None:
     assert document["as_of"] == "2025-06-30"
     assert document["parent"] is None
     assert set(document["hashes"]) == {"bundle", "checkpoint", "features", "panel", "scores", "plan"}
-    assert set(document["settings"]) == set(type(load_settings()).model_fields) - publish_step.PLACES
+    assert set(document["settings"]) == set(type(load_settings()).model_fields) - draft_step.PLACES
     assert set(document["versions"]) == {"apex-batch", "python", "numpy", "pandas", "pyarrow", "torch"}
     orders = published.read_bytes("orders.csv").decode().splitlines()
     assert document["metrics"]["trades"] == len(orders) - 1
