@@ -108,7 +108,7 @@ class PanelCache:
             if artifact is None:
                 return None
             forecasts = read_forecasts(artifact)
-        except FileNotFoundError:
+        except OSError:
             return None
         except (Refusal, ValidationError) as error:
             logger.warning("Computed anew, since the cache is damaged: %s", error)

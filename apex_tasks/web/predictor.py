@@ -10,8 +10,9 @@ import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
+import pyarrow as pa
 from cachetools import LRUCache
 
 from apex_tasks.dataset.schema import CODE
@@ -23,6 +24,7 @@ from apex_tasks.web.panel_cache import InputsChanged, PanelCache, SessionScores
 from apex_tasks.web.prediction import MAX_TOP_K, PredictionQuery, PredictionReply, RankedStock
 from apex_tasks.web.request_metrics import RequestMetrics
 from apex_tasks.web.served_inputs import InputSource, ServedInputs
+from apex_tasks.web.shared_runs import SharedRuns
 
 MEMORY_SESSIONS = 128
 MEMORY_REPLY_BYTES = 32 << 20
@@ -49,40 +51,6 @@ class RankedSession:
     cached: bool
 
 
-class Shared(Generic[_Result]):
-    """Runs of something that many wait for at once: one run per key, whoever gives up."""
-
-    def __init__(self) -> None:
-        self._running: dict[Hashable, asyncio.Task[_Result]] = {}
-        self._waiting: dict[Hashable, int] = {}
-
-    async def result(self, key: Hashable, run: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Join the run of this key, or start it; it goes on when a caller is cancelled."""
-        task = self._running.get(key)
-        if task is None:
-            task = asyncio.ensure_future(self._run(key, run))
-            # When everyone has given up, nobody is left to be told of an error.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            self._running[key] = task
-        self._waiting[key] = self._waiting.get(key, 0) + 1
-        try:
-            return await asyncio.shield(task)
-        finally:
-            self._waiting[key] -= 1
-            if not self._waiting[key]:
-                del self._waiting[key]
-
-    def is_wanted(self, key: Hashable) -> bool:
-        """Whether anyone still waits for this key."""
-        return key in self._waiting
-
-    async def _run(self, key: Hashable, run: Callable[[], Awaitable[_Result]]) -> _Result:
-        try:
-            return await run()
-        finally:
-            del self._running[key]
-
-
 class Predictor:
     """Predictions of one bundle on one dataset, both of which may be replaced while it runs.
 
@@ -103,8 +71,8 @@ class Predictor:
         self._metrics = metrics
         self._current: ServedInputs | None = None
         self._refused: tuple[object, float, Refusal] | None = None
-        self._reading: Shared[ServedInputs] = Shared()
-        self._scoring: Shared[RankedSession] = Shared()
+        self._reading: SharedRuns[ServedInputs] = SharedRuns()
+        self._scoring: SharedRuns[RankedSession] = SharedRuns()
         self._one_build = asyncio.Lock()
         self._queued = 0
         self._sessions: LRUCache[Hashable, RankedSession] = LRUCache(MEMORY_SESSIONS)
@@ -161,20 +129,20 @@ class Predictor:
             alone = object()  # a key that nobody shares
             ranked = await self._scored(alone, inputs, day)
             return _reply(inputs, ranked, day, horizon, top_k, cached=False)
-        reply_key = (inputs, day, horizon, top_k)
-        if (reply := self._replies.get(reply_key)) is not None:
+        if (reply := self._replies.get((inputs, day, horizon, top_k, True))) is not None:
             self._metrics.predicted("memory")
             return reply
         kept = self._sessions.get((inputs, day))
         if kept is not None:
             self._metrics.predicted("memory")
         ranked = kept or await self._scored((inputs, day), inputs, day)
-        reply = _reply(inputs, ranked, day, horizon, top_k, cached=True)
-        if inputs is self._current:
-            self._replies[reply_key] = reply
-        if kept is not None or ranked.cached:
-            return reply
-        return _reply(inputs, ranked, day, horizon, top_k, cached=False)
+        reply_key = (inputs, day, horizon, top_k, kept is not None or ranked.cached)
+        reply = self._replies.get(reply_key)
+        if reply is None:
+            reply = _reply(inputs, ranked, day, horizon, top_k, cached=reply_key[-1])
+            if inputs is self._current:
+                self._replies[reply_key] = reply
+        return reply
 
     def _asked_horizon(self, inputs: ServedInputs, query: PredictionQuery) -> int:
         horizons = inputs.bundle.model.horizons
@@ -193,10 +161,13 @@ class Predictor:
             self._refused = (stamp, time.monotonic(), refusal)
             raise
         if self._current is None or inputs.stamp != self._current.stamp:
+            default = await asyncio.to_thread(self._stored_default, inputs)
             self._current = inputs
             self._refused = None
             self._replies.clear()
             self._sessions.clear()
+            if default is not None:
+                self._sessions[inputs, inputs.default] = default
             logger.info(
                 "Serving bundle %s, dataset %s up to %s",
                 inputs.bundle.bundle_sha256,
@@ -208,14 +179,25 @@ class Predictor:
     def _read_source(self) -> ServedInputs:
         try:
             return self.source.read()
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             raise Refusal(
                 "bundle or dataset cannot be read",
                 expected="readable files",
-                received=error.strerror or type(error).__name__,
-                where=error.filename or self.source.dataset,
+                received=str(error).splitlines()[0] if str(error) else type(error).__name__,
+                where=getattr(error, "filename", None) or self.source.dataset,
                 remedy="Look at the disk and the permissions of both.",
             ) from error
+
+    def _stored_default(self, inputs: ServedInputs) -> RankedSession | None:
+        """What most will ask for, from disk: after a restart the first of them then need not wait for it."""
+        if self._cache is None or inputs.default is None:
+            return None
+        try:
+            found = self._cache.find(inputs, inputs.default)
+        except Refusal as refusal:
+            logger.warning("REFUSED %s", refusal)
+            return None
+        return None if found is None else self._rank(inputs, found, inputs.default)
 
     async def _scored(self, key: Hashable, inputs: ServedInputs, day: dt.date) -> RankedSession:
         scoring = self._scoring.result(key, lambda: self._score(key, inputs, day))
