@@ -12,6 +12,9 @@ from typing import Any
 
 from apex_tasks.model.rank_ic import rank_ic
 from apex_tasks.published import PORTFOLIO_FILE, RUN_FILE, SCORES_FILE, PublishedPortfolio
+from apex_tasks.refusal import Refusal
+
+HOLDING_COLUMNS = ("code", "sector", "weight")
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,7 @@ class MonthComparison:
     before, after
         Names of the two.
     entered, left, kept
-        Names held only after, only before, in both. The new and the kept ones by their weight after, those that
-        left by their weight before, largest first, ties by code.
+        Names held only after, only before, in both; by their rank after, then by their rank before, then by code.
     metrics
         Every metric of either month, by name.
     inputs, settings, versions
@@ -145,11 +147,19 @@ def read_month(portfolio: PublishedPortfolio) -> MonthContent:
     Raises
     ------
     Refusal
-        A file is not what was published.
+        A file is not what was published, or the table of the book is none.
     """
     from apex_tasks.tables import read_table
 
     rows = csv.DictReader(io.StringIO(portfolio.artifact.read_bytes(PORTFOLIO_FILE).decode()))
+    if not set(HOLDING_COLUMNS) <= set(rows.fieldnames or ()):
+        raise Refusal(
+            "a published book lacks columns",
+            expected=", ".join(HOLDING_COLUMNS),
+            received=rows.fieldnames,
+            where=portfolio.artifact.folder / PORTFOLIO_FILE,
+            remedy="Run `apex audit verify`; bring the folder back from a backup.",
+        )
     scores = read_table(portfolio.artifact, SCORES_FILE)
     codes = [str(code) for code in scores["Code"]]
     return MonthContent(
@@ -166,7 +176,7 @@ def compare_months(before: MonthContent, after: MonthContent) -> MonthComparison
     names = [
         _name_change(code, before, after) for code in sorted(before.holdings.keys() | after.holdings.keys())
     ]
-    names.sort(key=lambda name: (-name.weight_after, -name.weight_before, name.code))
+    names.sort(key=_by_rank)
     in_both = sorted(before.scores.keys() & after.scores.keys())
     correlation = rank_ic([before.scores[code] for code in in_both], [after.scores[code] for code in in_both])
     return MonthComparison(
@@ -194,6 +204,11 @@ def _name_change(code: str, before: MonthContent, after: MonthContent) -> NameCh
         rank_before=before.ranks.get(code),
         rank_after=after.ranks.get(code),
     )
+
+
+def _by_rank(name: NameChange) -> tuple[float, float, str]:
+    after, before = (math.inf if rank is None else rank for rank in (name.rank_after, name.rank_before))
+    return after, before, name.code
 
 
 def _metric_changes(

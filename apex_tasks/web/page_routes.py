@@ -34,7 +34,7 @@ from apex_tasks.web.published_files import (
     read_file,
     read_run,
 )
-from apex_tasks.web.run_state import RunState, describe
+from apex_tasks.web.run_state import Banner, RunState, Tone, describe
 from apex_tasks.web.verdict import verdict_of
 
 READ = ["GET", "HEAD"]
@@ -68,6 +68,12 @@ def published_pages(dag_id: str) -> APIRouter:
     def months(request: Request, store: OpenStore) -> Response:
         return HTMLResponse(months_page(list_months(store), store, base_of(request), dag_id))
 
+    @router.api_route("/months/{rebalance_date}/{version}", methods=READ)
+    def month(request: Request, rebalance_date: str, version: str, store: OpenStore) -> Response:
+        portfolio = find_portfolio(store, PortfolioName.parse(f"{rebalance_date}/{version}"))
+        banner = Banner(Tone.GOOD, "PUBLISHED", f"This is {portfolio.name}.")
+        return HTMLResponse(show_month(portfolio, store, base_of(request), banner))
+
     @router.api_route("/compare", methods=READ)
     def compare(
         request: Request,
@@ -78,7 +84,7 @@ def published_pages(dag_id: str) -> APIRouter:
         one, other = (find_portfolio(store, PortfolioName.parse(name)) for name in (before, after))
         try:
             found = compare_months(read_month(one), read_month(other))
-        except (OSError, LookupError, TypeError, ValueError) as error:
+        except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise damaged(one.artifact, f"… or {other.name}", error) from None
         return HTMLResponse(comparison_page(found, base_of(request)))
 
@@ -129,32 +135,43 @@ def show_run(run: RunState, store: Store, base: str) -> str:
     Refusal
         The portfolio that the run published is not in the store, or damaged there.
     """
-    banner, all_months = describe(run), ("All months", f"{base}/months")
+    banner, links = describe(run), [("All months", f"{base}/months")]
     if run.published is not None:
-        portfolio = _published_by(run, run.published, store)
-        files, month = f"{base}/portfolio-files/{portfolio.name}/", read_run(portfolio)
-        try:
-            verdict, parent = verdict_of(month), month["parent"] and month["parent"]["portfolio"]
-        except (LookupError, TypeError) as error:
-            raise damaged(portfolio.artifact, RUN_FILE, error) from None
-        newest = latest_version(store, portfolio.rebalance_date)
-        notice = f"Verdict: {verdict.symbol} {verdict.word}."
-        if newest is not None and newest.version > portfolio.version:
-            notice += f" A later run has replaced it by {newest.name}."
-        links = [(name, files + name) for name in (PORTFOLIO_FILE, ORDERS_FILE, RUN_FILE)]
-        if parent:
-            links.append((f"Compare with {parent}", f"{base}/compare?from={parent}&to={portfolio.name}"))
-        return run_page(banner, files + REPORT_FILE, [*links, all_months], notice)
-    if run.draft is not None:
-        try:
-            find_draft(store, run.draft)
-        except UnknownError:
-            return run_page(banner, None, [all_months], "Its draft is no longer in the store.")
-        return run_page(banner, f"{base}/draft-files/{run.draft}/{REPORT_FILE}", [all_months])
-    return run_page(banner, None, [all_months])
+        return show_month(_published_by(run.published, store), store, base, banner)
+    if run.draft is None:
+        return run_page(banner, None, links, refresh=not run.ended)
+    try:
+        find_draft(store, run.draft)
+    except UnknownError:
+        return run_page(banner, None, links, "Its draft is no longer in the store.")
+    return run_page(banner, f"{base}/draft-files/{run.draft}/{REPORT_FILE}", links)
 
 
-def _published_by(run: RunState, name: str, store: Store) -> PublishedPortfolio:
+def show_month(portfolio: PublishedPortfolio, store: Store, base: str, banner: Banner) -> str:
+    """A published report below a banner, with the ways to its files and its neighbours.
+
+    Raises
+    ------
+    Refusal
+        It is damaged.
+    """
+    files, month = f"{base}/portfolio-files/{portfolio.name}/", read_run(portfolio)
+    try:
+        verdict, parent = verdict_of(month), month["parent"] and str(month["parent"]["portfolio"])
+    except (LookupError, TypeError) as error:
+        raise damaged(portfolio.artifact, RUN_FILE, error) from None
+    notice = f"Verdict: {verdict.symbol} {verdict.word}."
+    newest = latest_version(store, portfolio.rebalance_date)
+    if newest is not None and newest.version > portfolio.version:
+        notice += f" {newest.name} has replaced it."
+    links = [(name, files + name) for name in (PORTFOLIO_FILE, ORDERS_FILE, RUN_FILE)]
+    if parent:
+        links.append((f"Compare with {parent}", f"{base}/compare?from={parent}&to={portfolio.name}"))
+    links.append(("All months", f"{base}/months"))
+    return run_page(banner, files + REPORT_FILE, links, notice)
+
+
+def _published_by(name: str, store: Store) -> PublishedPortfolio:
     try:
         return find_portfolio(store, PortfolioName.parse(name))
     except UnknownError:

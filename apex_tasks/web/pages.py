@@ -58,8 +58,10 @@ def comparison_page(found: MonthComparison, base: str) -> str:
     return _render("compare", found=found, base=base)
 
 
-def run_page(banner: Banner, report: str | None, links: Links = (), notice: str = "") -> str:
-    """A run's banner, and below it the report in a frame, byte for byte as it lies in the store.
+def run_page(
+    banner: Banner, report: str | None, links: Links = (), notice: str = "", *, refresh: bool = False
+) -> str:
+    """A banner, and below it the report in a frame, byte for byte as it lies in the store.
 
     Parameters
     ----------
@@ -68,7 +70,9 @@ def run_page(banner: Banner, report: str | None, links: Links = (), notice: str 
     links
         Text and address of pages of this application.
     notice
-        One more sentence below the banner's.
+        One more sentence after the banner's.
+    refresh
+        Ask again every few seconds.
     """
     return _render(
         "run",
@@ -77,6 +81,7 @@ def run_page(banner: Banner, report: str | None, links: Links = (), notice: str 
         report=report,
         links=links,
         notice=notice,
+        refresh=refresh,
         leave_script=LEAVE_SCRIPT,
     )
 
