@@ -28,12 +28,18 @@ def newest_report(store: Store) -> PerformanceReport | None:
     Refusal
         It was changed in the store.
     """
-    complete = [
-        (name, found) for name in store.names(PERFORMANCES) if (found := store.find(PERFORMANCES, name))
-    ]
-    if not complete:
-        return None
-    latest = max(name[: len("2000-01-01")] for name, _ in complete)
-    of_latest = [(found, name) for name, found in complete if name.startswith(latest)]
-    _, name = max(of_latest, key=lambda one: ((one[0].folder / MANIFEST).stat().st_mtime, one[1]))
-    return read_report(store, name)
+    names = store.names(PERFORMANCES)
+    for session in sorted({_session(name) for name in names}, reverse=True):
+        found = [
+            (artifact, name)
+            for name in names
+            if _session(name) == session and (artifact := store.find(PERFORMANCES, name)) is not None
+        ]
+        if found:
+            _, newest = max(found, key=lambda one: ((one[0].folder / MANIFEST).stat().st_mtime, one[1]))
+            return read_report(store, newest)
+    return None
+
+
+def _session(name: str) -> str:
+    return name[: len("2000-01-01")]

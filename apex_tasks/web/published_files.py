@@ -7,7 +7,6 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from apex_tasks.draft import DRAFTS
 from apex_tasks.published import (
     EXECUTION_FILE,
     PORTFOLIOS,
@@ -93,6 +92,8 @@ def find_draft(store: Store, key: str) -> Artifact:
     Refusal
         Its manifest is damaged.
     """
+    from apex_tasks.draft import DRAFTS  # with all that computes one: only where somebody asks
+
     artifact = store.find(DRAFTS, key) if _KEY.fullmatch(key) else None
     if artifact is None:
         raise UnknownError(f"there is no draft {key[:80]!r} in {store.root}")

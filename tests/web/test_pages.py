@@ -264,9 +264,9 @@ PATHS = (
     *(f"/portfolio-files/{part}/v1/report.html" for part in NASTY),
     *(f"/portfolio-files/2025-07-01/{part}/report.html" for part in NASTY),
     *(f"/portfolio-files/2025-07-01/v1/{part}" for part in NASTY),
-    *(f"/draft-files/{part}/report.html" for part in NASTY),
-    *(f"/draft-files/{'a' * 64}/{part}" for part in NASTY),
-    *(f"/months/2025-07-01/{part}" for part in NASTY),
+    *(f"/draft-files/{part}/report.html" for part in NASTY[::5]),
+    *(f"/draft-files/{'a' * 64}/{part}" for part in NASTY[::5]),
+    *(f"/months/2025-07-01/{part}" for part in NASTY[::5]),
     *(f"/report/{DAG_ID}/{part}" for part in NASTY),
     *(f"/compare?from=2025-07-01/{part}&to=2025-08-01/v1" for part in NASTY if "&" not in part),
     "/portfolio-files/2025-07-01/v1/",
@@ -284,13 +284,14 @@ PATHS = (
 def test_nasty_paths_are_refused_readably(serve: Serve, chain: Path) -> None:
     web = serve(chain)
     for path in PATHS:
-        answer = web.get(f"/apex{path}")
+        # A client takes dots away by itself, but these are sent as they are.
+        answer = web.get(f"/apex{path.replace('/..', '/%2e%2e').replace('/.', '/%2e')}")
         assert answer.status_code in (404, 422), path
         assert "<script>alert" not in answer.text
         assert "Traceback" not in answer.text
         assert len(answer.text) < 20_000
-        if not answer.url.path.startswith("/apex/") or "%0a" in path:
-            continue  # the client takes dots away, and the server hands no line break on
+        if "%0a" in path:
+            continue  # the server around the application hands no line break on
         for name, value in SECURITY_HEADERS.items():
             assert answer.headers.get(name) == value, path
 
