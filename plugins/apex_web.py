@@ -98,11 +98,9 @@ def _application() -> Any:
 
 def _login(request: Any) -> list[tuple[str, str]]:
     """Airflow's own way to its login page, and back."""
-    query = f"?{request.url.query}" if request.url.query else ""
     airflow = str(request.scope.get("root_path", "")).rstrip("/").removesuffix(PREFIX)
-    return [
-        ("Log in to Airflow", f"{airflow}/api/v2/auth/login?next={quote(request.url.path + query, safe='')}")
-    ]
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return [("Log in to Airflow", f"{airflow}/api/v2/auth/login?next={quote(here, safe='')}")]
 
 
 async def _say_unavailable(send: Any) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from apex_tasks.web.run_state import AnswerState, RunState
 
 PUBLISH, APPROVAL, DRAFT = "publish", "approval", "draft"
+BEGUN = ("running", "awaiting_input", "deferred", "up_for_retry", "success", "failed")
 # What Airflow takes for an id is a setting; these are what no database and no page minds.
 _ID = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]{1,250}")
 
@@ -49,10 +50,11 @@ def read_run_state(dag_id: str, run_id: str, airflow: str) -> RunState | None:
             select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
         ).all()
         tasks = {one.task_id: one for one in sorted(instances, key=_start)}
-        published = _mapping(_xcom(session, dag_id, run_id, PUBLISH, "return_value"))
-        draft = _mapping(_xcom(session, dag_id, run_id, APPROVAL, DRAFT)).get("key")
-        fresh = tasks.get(DATASET_FRESH)
-        waits = fresh is not None and fresh.state not in ("success", "failed", "skipped")
+        published = _left(session, tasks.get(PUBLISH), "return_value", "success")
+        draft = _left(session, tasks.get(APPROVAL), DRAFT, *BEGUN)
+        waiting = _left(
+            session, tasks.get(DATASET_FRESH), WAITING, "running", "up_for_reschedule", "up_for_retry"
+        )
         return RunState(
             run_id=run_id,
             state=str(run.state),
@@ -67,10 +69,8 @@ def read_run_state(dag_id: str, run_id: str, airflow: str) -> RunState | None:
             ),
             published=_text(published.get("portfolio")),
             already_published=published.get("already_published") is True,
-            draft=_text(draft),
-            waiting=_sentence(_mapping(_xcom(session, dag_id, run_id, DATASET_FRESH, WAITING)))
-            if waits
-            else None,
+            draft=_text(draft.get("key")),
+            waiting=_sentence(waiting),
             question=_question(session, tasks.get(APPROVAL)),
             actions_page=f"{page}/required_actions",
         )
@@ -80,14 +80,17 @@ def _start(one: Any) -> tuple[bool, str, str]:
     return one.start_date is None, str(one.start_date), one.task_id
 
 
-def _xcom(session: Any, dag_id: str, run_id: str, task_id: str, key: str) -> Any:
+def _left(session: Any, task: Any, key: str, *states: str) -> Mapping[str, Any]:
+    """What a task left, where it is in one of these states: cleared, it still has what it left the time before."""
     from airflow.models.xcom import XComModel
 
+    if task is None or str(task.state) not in states:
+        return {}
     query = XComModel.get_many(
-        run_id=run_id, key=key, task_ids=task_id, dag_ids=dag_id, map_indexes=-1, limit=1
+        run_id=task.run_id, key=key, task_ids=task.task_id, dag_ids=task.dag_id, map_indexes=-1, limit=1
     )
     found = session.scalars(query).first()
-    return None if found is None else XComModel.deserialize_value(found)
+    return {} if found is None else _mapping(XComModel.deserialize_value(found))
 
 
 def _question(session: Any, approval: Any) -> AnswerState | None:

@@ -84,7 +84,8 @@ def _row(store: Store, day: dt.date) -> MonthRow | None:
         return _described(newest, earlier)
     except Refusal as refusal:
         name = str(PortfolioName(day, number))
-        return MonthRow(name, day, DAMAGED, earlier, problem=str(refusal))
+        problem = f"{refusal.what}: {refusal.where}. What to do: {refusal.remedy}"
+        return MonthRow(name, day, DAMAGED, earlier, problem=problem)
 
 
 def _look(store: Store, day: dt.date, number: int) -> PublishedPortfolio | Refusal | None:

@@ -77,7 +77,7 @@ class RunState(BaseModel):
     question
         None where nobody was asked.
     actions_page
-        Address of the run's required actions.
+        Address of what the run waits for people to do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -167,9 +167,8 @@ def describe(run: RunState) -> Banner:
             "The run ended without a failed task: it was stopped by hand, or took longer than it may.",
         )
     if run.dry_run and (run.ended or run.draft is not None):
-        return Banner(
-            Tone.NEUTRAL, "DRY RUN: NOTHING WAS PUBLISHED", "This is what the run would have published."
-        )
+        text = "This is what the run would have published." if run.draft else "It left no draft to show."
+        return Banner(Tone.NEUTRAL, "DRY RUN: NOTHING WAS PUBLISHED", text)
     if run.ended:
         return Banner(Tone.NEUTRAL, "NOTHING WAS PUBLISHED", "The run ended without publishing a portfolio.")
     return _under_way(run)
@@ -177,9 +176,10 @@ def describe(run: RunState) -> Banner:
 
 def _stopped_by_a_person(run: RunState) -> Banner | None:
     """The banner of a run that was not approved, or None when it failed otherwise."""
-    if run.question is None or not any(task.task_id == APPROVAL_TASK for task in run.in_state(FAILED)):
+    approval = next((task for task in run.in_state(FAILED) if task.task_id == APPROVAL_TASK), None)
+    if run.question is None or approval is None:
         return None
-    pages = (("Required actions", run.actions_page),)
+    pages = (("The question", f"{approval.page}/required_actions"), ("Log of approval", approval.page))
     if run.question.rejected:
         at = f" on {run.question.at:%Y-%m-%d %H:%M} JST" if run.question.at else ""
         return Banner(
@@ -192,7 +192,7 @@ def _stopped_by_a_person(run: RunState) -> Banner | None:
         return Banner(
             Tone.STOPPED,
             "TIMED OUT: NOTHING WAS PUBLISHED",
-            "Nobody answered in time. To ask again, clear the task approval.",
+            "Nobody answered until time was up or somebody stopped it. To ask again, clear the task approval.",
             pages,
         )
     return None

@@ -364,6 +364,26 @@ def test_a_run_without_a_portfolio(
     assert "<iframe" not in page.text
 
 
+def test_what_a_cleared_run_left_before_is_not_shown(visitor: Visitor, runs: Callable[..., None]) -> None:
+    left = {
+        ("publish", "return_value"): {"portfolio": "2025-08-01/v1", "already_published": False},
+        ("approval", "draft"): {"key": "a" * 64},
+        ("dataset_fresh", "waiting"): {"what": "rows", "expected": "1", "received": "0"},
+    }
+    runs("cleared", "running", {"dataset_fresh": "success", "infer": "running", "publish": "scheduled"}, left)
+    text = visitor("viewer").get(f"/apex/report/{DAG_ID}/cleared").text
+    assert "STILL RUNNING" in text
+    assert "Now: infer, publish.<" in text.replace("\n", "").replace(". <", ".<")
+    assert "2025-08-01" not in text
+
+
+def test_an_airflow_below_a_path(visitor: Visitor, airflow_app: Any) -> None:
+    stranger = TestClient(airflow_app, root_path="/airflow").get("/airflow/apex/months")
+    assert 'href="/airflow/api/v2/auth/login?next=%2Fairflow%2Fapex%2Fmonths"' in stranger.text
+    web = TestClient(airflow_app, root_path="/airflow", cookies=visitor("viewer").cookies)
+    assert 'href="/airflow/apex/months/2025-10-01/v1"' in web.get("/airflow/apex/months").text
+
+
 @pytest.mark.parametrize("value", [None, 1, "text", [], {"portfolio": 5}, {"portfolio": None, "key": {}}])
 def test_strange_xcoms_are_no_report(visitor: Visitor, runs: Callable[..., None], value: object) -> None:
     run_id = f"strange_{value!r}".translate(str.maketrans("", "", "{}[]'\" ,:"))
