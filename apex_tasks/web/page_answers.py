@@ -60,7 +60,7 @@ class GuardedAnswers:
         except Exception:
             if started:
                 raise
-            _log.exception("A page of APEX Batch failed: %s", scope["path"])
+            _log.exception("A page of APEX Batch failed: %r", scope["path"])
             await _unexpected()(scope, receive, send_guarded)
 
 
