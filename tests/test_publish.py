@@ -43,6 +43,7 @@ PUBLISHED_FILES = {
     "portfolio.csv",
     "orders.csv",
     "book.json",
+    "history.json",
     "run.json",
     "report.html",
     "execution.json",
@@ -98,7 +99,7 @@ def frozen_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=lambda _: dt.datetime(2025, 7, 1, tzinfo=dt.UTC))
     for module in (publish_step, audit):
         monkeypatch.setattr(module, "dt", SimpleNamespace(datetime=clock, UTC=dt.UTC))
-    monkeypatch.setattr(draft_step, "render_report", lambda run, plan: b"<html></html>")
+    monkeypatch.setattr(draft_step, "render_report", lambda run, plan, parent: b"<html></html>")
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
