@@ -12,7 +12,7 @@ from apex_tasks.dataset.schema import CODE
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.portfolio.ranking import RANK
-from apex_tasks.published import BOOK_FILE, HISTORY_FILE, ORDERS_FILE, PORTFOLIO_FILE, SCORES_FILE
+from apex_tasks.published import BOOK_FILE, HISTORY_FILE, PORTFOLIO_FILE, SCORES_FILE
 from apex_tasks.published_history import History
 from apex_tasks.store import Artifact
 from apex_tasks.tables import read_csv, read_table
@@ -28,10 +28,10 @@ class ReportedMonth:
         Content of run.json.
     scores
         `Code`, `Score`, `Rank` of all eligible stocks, best first.
-    positions, trades
-        portfolio.csv and orders.csv.
+    positions
+        portfolio.csv.
     before, orders
-        The book before the trades, and the trades.
+        The book before the trades, and the trades, which are those of orders.csv.
     history
         The chain up to this month.
     ranks
@@ -43,7 +43,6 @@ class ReportedMonth:
     run: Mapping[str, Any]
     scores: pd.DataFrame
     positions: pd.DataFrame
-    trades: pd.DataFrame
     before: Book
     orders: Orders
     history: History
@@ -59,7 +58,6 @@ class ReportedMonth:
             run=run,
             scores=scores,
             positions=read_csv(plan, PORTFOLIO_FILE),
-            trades=read_csv(plan, ORDERS_FILE),
             before=Book.model_validate(book["before"]),
             orders=Orders.model_validate(book["orders"]),
             history=History.model_validate(plan.read_json(HISTORY_FILE)),

@@ -35,22 +35,26 @@ _NONE = "–"
 def render(run: Mapping[str, Any], plan: Artifact, parent: Artifact | None) -> bytes:
     """Render a month; see `apex_tasks.report.render_report`."""
     month = ReportedMonth.read(run, plan, parent)
-    page = _environment().get_template("report.html.j2").render(
-        run=run,
-        verdict=verdict_of(run),
-        changes=changes_of(month),
-        turnover=_turnover(run),
-        supply=_supply(run),
-        positions=_positions(month),
-        trades=month.trades.to_dict("records"),
-        totals=month.orders,
-        order_totals=_order_totals(month.orders),
-        score_chart=_score_chart(month),
-        rank_chart=_rank_chart(month),
-        sector_chart=_sector_chart(month),
-        months=month.history.months,
-        months_chart=_months_chart(month),
-        curve=_curve(month),
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            verdict=verdict_of(run),
+            changes=changes_of(month),
+            turnover=_turnover(run),
+            supply=_supply(run),
+            positions=_positions(month),
+            trades=month.trades.to_dict("records"),
+            totals=month.orders,
+            order_totals=_order_totals(month.orders),
+            score_chart=_score_chart(month),
+            rank_chart=_rank_chart(month),
+            sector_chart=_sector_chart(month),
+            months=month.history.months,
+            months_chart=_months_chart(month),
+            curve=_curve(month),
+        )
     )
     return page.encode()
 
@@ -90,7 +94,9 @@ def _turnover(run: Mapping[str, Any]) -> dict[str, str]:
     """The turnover against the policy's limit, which no threshold judges."""
     limit = run["settings"]["portfolio"]["turnover_limit"]
     if not limit or run["metrics"]["first_build"]:
-        demand = "the policy sets no limit" if not limit else f"no limit on a first build, {limit:.0%} after it"
+        demand = (
+            "the policy sets no limit" if not limit else f"no limit on a first build, {limit:.0%} after it"
+        )
         return {"state": "plain", "word": "", "demand": demand}
     over = round(run["metrics"]["turnover"], 4) > limit
     return {
@@ -131,7 +137,8 @@ def _supply(run: Mapping[str, Any]) -> Markup:
 def _positions(month: ReportedMonth) -> list[dict[str, Any]]:
     """Rows of the book with the change of rank, better is above 0; None where either rank is missing."""
     rows: list[dict[str, Any]] = []
-    for row in month.positions.to_dict("records"):
+    records: list[dict[Any, Any]] = month.positions.to_dict("records")
+    for row in records:
         code = row["code"]
         before, now = month.parent_ranks.get(code), month.ranks.get(code)
         rows.append(
@@ -151,7 +158,7 @@ def _score_chart(month: ReportedMonth) -> Markup:
     candidates = scores[month.scores[CODE].isin(month.run["selection"]["candidates"]).to_numpy()]
     lower_is_better = month.run["bundle"]["selection"]["sign"] < 0
     cutoff = float(candidates.max() if lower_is_better else candidates.min())
-    return score_chart(scores, held, cutoff, f"last candidate {cutoff:.4f}")
+    return score_chart(scores, held, cutoff, f"last candidate {cutoff:.4f}".replace("-", "\N{MINUS SIGN}"))
 
 
 def _rank_chart(month: ReportedMonth) -> Markup | None:

@@ -89,7 +89,8 @@ class Verdict:
     Attributes
     ----------
     state, word
-        ATTENTION: a threshold is broken. OK, WITH WARNINGS: none is, but a reader must know of something. OK: neither.
+        ATTENTION: a threshold is broken. OK, WITH WARNINGS: none is, but there is something to know.
+        OK: neither.
     sentence
         Size, turnover, cost, and the number of alerts and warnings.
     judgements
@@ -139,9 +140,7 @@ def _judge(run: Mapping[str, Any]) -> tuple[Judgement, ...]:
             usual_bound=threshold.bound,
             severity=threshold.severity,
             broken=bool(
-                alerts.evaluate(
-                    [threshold], metrics, top_k, first_build=first_build, hysteresis=hysteresis
-                )
+                alerts.evaluate([threshold], metrics, top_k, first_build=first_build, hysteresis=hysteresis)
             ),
         )
         for threshold in thresholds
@@ -155,5 +154,7 @@ def count(number: int, noun: str) -> str:
 
 
 def _with_unit(metric: str, value: float) -> str:
-    text = f"{value:,.0f}" if value == round(value) else f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
+    text = (
+        f"{value:,.0f}" if value == round(value) else f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}"
+    )
     return text + _UNITS.get(metric, "")

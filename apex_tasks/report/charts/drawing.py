@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
@@ -19,7 +20,7 @@ INK, GREY, PALE, GRID = "#1c2733", "#5b6b7a", "#c3ccd5", "#e6eaee"
 
 WIDTH_INCHES = 5.6
 LABEL_LENGTH = 40
-_LOOK = {
+_LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],  # comes with matplotlib, so that text is measured the same everywhere
     "font.size": 8.5,

@@ -41,9 +41,9 @@ def equity_chart(
         value, fall = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
         for name, index, colour, dash, width in lines:
             style = {"color": colour, "linestyle": dash, "linewidth": width}
-            value.plot(ends, index[ends], label=name, **style)  # type: ignore[arg-type]
+            value.plot(ends, index[ends], label=name, **style)
             deepest = 100 * np.minimum.reduceat(drawdowns(index), starts)
-            fall.plot(ends, deepest, **style)  # type: ignore[arg-type]
+            fall.plot(ends, deepest, **style)
             if name == "portfolio":
                 fall.fill_between(ends, deepest, 0, color=SKY, alpha=0.35, linewidth=0)
         low, high = value.get_ylim()

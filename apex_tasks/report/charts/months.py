@@ -32,7 +32,9 @@ def months_chart(months: Sequence[MonthBar]) -> Markup:
     def paint(figure: Figure) -> None:
         turnover, cost = figure.subplots(2, 1, sharex=True)
         turnover.set_title("One-way turnover, %")
-        _bars(turnover, [month.turnover for month in shown], [month.turnover_bound for month in shown], "limit")
+        _bars(
+            turnover, [month.turnover for month in shown], [month.turnover_bound for month in shown], "limit"
+        )
         cost.set_title("Expected cost, bps of the portfolio")
         _bars(cost, [month.cost_bps for month in shown], [month.cost_bound for month in shown], "alert above")
         month_ticks(cost, [float(i) for i in range(len(shown))], [month.label for month in shown])
@@ -53,11 +55,18 @@ def _bars(axes: Axes, values: Sequence[float], bounds: Sequence[float | None], w
     if len(values) <= MOST_NUMBERS:
         for position, value in enumerate(values):
             axes.annotate(
-                f"{value:.1f}", (position, value), (0, 2), textcoords="offset points", ha="center", va="bottom"
+                f"{value:.1f}",
+                (position, value),
+                (0, 2),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
             )
     known = [(position, bound) for position, bound in enumerate(bounds) if bound is not None]
     for position, bound in known:
-        axes.hlines(bound, position - 0.5, position + 0.5, color=VERMILLION, linestyle=(0, (3, 1.5)), linewidth=1.3)
+        axes.hlines(
+            bound, position - 0.5, position + 0.5, color=VERMILLION, linestyle=(0, (3, 1.5)), linewidth=1.3
+        )
     if known:
         position, bound = known[-1]
         axes.annotate(

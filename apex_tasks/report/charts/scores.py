@@ -42,7 +42,7 @@ def score_chart(
     cutoff, cutoff_label
         Score of the last candidate, and what to call it.
     """
-    edges = np.histogram_bin_edges(scores, BINS)
+    edges = np.histogram_bin_edges(scores, BINS).tolist()
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
@@ -64,7 +64,7 @@ def score_chart(
         axes.set_ylim(0, top * 1.18)
         axes.set_xlabel("score")
         axes.set_ylabel("stocks")
-        axes.legend(loc="upper left")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
         grid(axes, "y")
 
     says = (
@@ -120,7 +120,11 @@ def rank_chart(moves: Sequence[RankMove]) -> Markup:
         axes.grid()
         axes.tick_params(length=0)
         figure.legend(
-            *axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, handletextpad=0.1, columnspacing=1.2
+            *axes.get_legend_handles_labels(),
+            loc="outside upper left",
+            ncols=3,
+            handletextpad=0.1,
+            columnspacing=1.2,
         )
 
     rose = sum(move.now < move.before for move in moves)

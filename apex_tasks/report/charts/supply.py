@@ -28,12 +28,21 @@ def supply_chart(stages: Sequence[tuple[str, int]]) -> Markup:
         axes.plot(lengths, rows, "o", color=BLUE, markersize=7, clip_on=False)
         for row, (_, number) in zip(rows, stages, strict=True):
             axes.annotate(
-                f"{number:,}", (lengths[row], row), (9, 0), textcoords="offset points", va="center", weight="bold"
+                f"{number:,}",
+                (lengths[row], row),
+                (9, 0),
+                textcoords="offset points",
+                va="center",
+                weight="bold",
             )
             if row and (before := stages[row - 1][1]):
                 share = axes.get_yaxis_transform()
-                axes.text(1.0, row, f"{number / before:.1%}", transform=share, ha="right", va="center", color=GREY)
-        axes.text(1.0, -0.75, "of the stage before", transform=axes.get_yaxis_transform(), ha="right", color=GREY)
+                axes.text(
+                    1.0, row, f"{number / before:.1%}", transform=share, ha="right", va="center", color=GREY
+                )
+        axes.text(
+            1.0, -0.75, "of the stage before", transform=axes.get_yaxis_transform(), ha="right", color=GREY
+        )
         axes.set_yticks(rows, [label for label, _ in stages], color=INK)
         axes.set_ylim(len(stages) - 0.5, -0.9)
         axes.set_xlim(0.9, max(lengths) * 12)
