@@ -16,7 +16,7 @@ def render_report(run: Mapping[str, Any], plan: Artifact, parent: Artifact | Non
     run
         Content of run.json.
     plan
-        Artifact with scores.parquet, portfolio.csv, orders.csv, book.json and history.json: the plan, or what was
+        Artifact with scores.parquet, portfolio.csv, book.json and history.json: the plan, or what was
         published of it.
     parent
         The published portfolio that `run` names as its parent; None from cash.

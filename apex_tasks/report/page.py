@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,7 @@ def render(run: Mapping[str, Any], plan: Artifact, parent: Artifact | None) -> b
             turnover=_turnover(run),
             supply=_supply(run),
             positions=_positions(month),
-            trades=month.trades.to_dict("records"),
-            totals=month.orders,
+            orders=month.orders,
             order_totals=_order_totals(month.orders),
             score_chart=_score_chart(month),
             rank_chart=_rank_chart(month),
@@ -59,6 +59,7 @@ def render(run: Mapping[str, Any], plan: Artifact, parent: Artifact | None) -> b
     return page.encode()
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("apex_tasks.report"),

@@ -68,10 +68,10 @@ def equity_chart(
             axes.set_xlim(0, len(sessions) - 1)
             grid(axes, "y")
 
-    falls = [100 * drawdowns(index).min() for _, index, *_ in lines]
+    falls = [abs(100 * drawdowns(index).min()) for _, index, *_ in lines]
     says = (
         f"From {sessions[0]} to {sessions[-1]} the portfolio went from 100 to {lines[0][1][-1]:.1f} with a largest "
-        f"drawdown of {-falls[0]:.1f} %, the market to {lines[1][1][-1]:.1f} with one of {-falls[1]:.1f} %."
+        f"drawdown of {falls[0]:.1f} %, the market to {lines[1][1][-1]:.1f} with one of {falls[1]:.1f} %."
     )
     return draw("equity", says, 3.5, paint)
 
