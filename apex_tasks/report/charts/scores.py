@@ -75,7 +75,7 @@ def score_chart(
 
 
 def rank_chart(moves: Sequence[RankMove]) -> Markup:
-    """Rank last month against rank now, both on log scales: below the diagonal a stock rose."""
+    """Rank last month against rank now, both on log scales: above the diagonal a stock rose."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
