@@ -16,6 +16,7 @@ from apex_tasks.draft import DRAFTS, draft
 from apex_tasks.infer import ScoresReference
 from apex_tasks.published import (
     EXECUTION_FILE,
+    HISTORY_FILE,
     PORTFOLIOS,
     REPORT_FILE,
     RESULT_FILES,
@@ -88,6 +89,7 @@ def publish(
             f"v{number}",
             files={
                 **results,
+                HISTORY_FILE: artifact.read_bytes(HISTORY_FILE),
                 **{name: drafted.read_bytes(name) for name in (RUN_FILE, REPORT_FILE)},
                 EXECUTION_FILE: canonical_json(_describe_execution(request, panel, scores, run_id)),
             },

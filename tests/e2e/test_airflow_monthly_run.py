@@ -228,6 +228,7 @@ def test_published_folder_reads_back(world: World, history: History) -> None:
         "scores.parquet",
         "portfolio.csv",
         "orders.csv",
+        "history.json",
         "run.json",
         "report.html",
         "execution.json",
