@@ -25,6 +25,7 @@ PLACES = {
     "bundle",
     "dataset",
     "approval",
+    "approvers",
     "inference",
     "performance",
     "notifications",

@@ -323,6 +323,11 @@ class ApexSettings(BaseSettings):
         False,
         description="A person must approve a month in Airflow's required actions before it is published.",
     )
+    approvers: str | None = Field(
+        None,
+        description="Ids of the Airflow users who alone may approve, separated by commas; unset: all who may edit "
+        "the DAG's runs.",
+    )
     schedule: ScheduleSettings = ScheduleSettings()
     freshness: FreshnessSettings = FreshnessSettings()
     ranking: RankingSettings = RankingSettings()

@@ -51,7 +51,9 @@ class PortfolioApproval(ApprovalOperator):
         )
         # Not as an argument: there Airflow mixes in the parameters of the DAG.
         why = "Why; kept in the audit trail with your name."
-        self.params = ParamsDict({NOTE: Param(None, type=["null", "string"], maxLength=1000, description=why)})
+        self.params = ParamsDict(
+            {NOTE: Param(None, type=["null", "string"], maxLength=1000, description=why)}
+        )
         self.steps = steps
 
     def execute(self, context: Any) -> None:
@@ -63,9 +65,12 @@ class PortfolioApproval(ApprovalOperator):
             context["ti"].xcom_push(DRAFT, drafted.model_dump(mode="json"))
             if not run.awaits_approval(plan, drafted, context["dag_run"].clear_number):
                 return
+            approvers = run.request.settings.approvers or ""
             question = approval_question(context, plan, dt.datetime.now(dt.UTC) + self.response_timeout)
         self.subject, self.body = question.headline, question.markdown
         self.notifiers = [QuestionNotifier(question)]
+        ids = [user.strip() for user in approvers.split(",") if user.strip()]
+        self.assigned_users = [{"id": user, "name": user} for user in ids]
         super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
