@@ -21,7 +21,8 @@ IO_RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=30), "retry_exponen
 TRIAGE = """
 **Who is hit:** the fund has no portfolio for the month until `publish` succeeds.
 
-**First:** open the failed task's log; its last line says what was expected, what was received and what to do.
+**First:** open the failed task's log; its last line says what was expected, what was received and what to do. Does
+`approval` await input? Read the report and answer under Required Actions.
 
 **Is a re-run safe:** yes, always. Every step is repeatable, a published month is never changed, and a different
 result for it is refused unless `republish_reason` is given.

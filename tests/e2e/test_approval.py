@@ -33,10 +33,11 @@ LATE = "apex_late"
 """The same DAG with a first deadline that passes while it waits for a person."""
 CHANGES = {
     DAG_ID: {},
-    HASTY: {"APEX_DEADLINES__APPROVAL_MINUTES": "0.05"},
+    HASTY: {"APEX_DEADLINES__APPROVAL_MINUTES": "0.15"},
     LATE: {"APEX_DEADLINES__WARNING_MINUTES": "0.75"},
 }
 RUN_SECONDS = 120.0
+THINKING_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,12 @@ class World:
         return wait_for(question)
 
     def answer(self, dag_id: str, run_id: str, option: str, note: str) -> None:
+        """Answer as a person does, some seconds after the question.
+
+        Airflow notices the end of the asking process up to 5 s late, and would take it for the end of the one that
+        goes on with the answer, which it then repeats: the question is asked again.
+        """
+        time.sleep(THINKING_SECONDS)
         self.client.call(
             "PATCH",
             hitl_path(dag_id, run_id),
