@@ -20,8 +20,19 @@ from apex_tasks.store import Artifact, Store, canonical_json, content_key
 
 DRAFTS = "drafts"
 VERSIONED_LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "torch")
-PLACES = {"home", "bundle", "dataset", "inference", "performance", "notifications", "deadlines", "statsd"}
-"""Settings that say where a run happens, who is told of it and how it is judged later, not what it computes."""
+PLACES = {
+    "home",
+    "bundle",
+    "dataset",
+    "approval",
+    "approvers",
+    "inference",
+    "performance",
+    "notifications",
+    "deadlines",
+    "statsd",
+}
+"""Settings that say where a run happens, who is told or asked and how it is judged later, not what it computes."""
 WHEREABOUTS = {"source", "folder", "dataset"}
 """The same of a resolved bundle."""
 

@@ -351,7 +351,7 @@ def test_a_failed_month_stops_those_after_it_and_leaves_those_before(story: Stor
         first = "apply_costs" if month == BROKEN else "month_before"
         assert states == {
             **dict.fromkeys(EARLY, "success"),
-            **dict.fromkeys(("month_before", "apply_costs", "publish"), "upstream_failed"),
+            **dict.fromkeys(("month_before", "apply_costs", "approval", "publish"), "upstream_failed"),
             **({"month_before": "success"} if month == BROKEN else {}),
             first: "failed",
         }
