@@ -66,7 +66,7 @@ class PublishedPortfolio:
 
 def published_months(store: Store, until: dt.date | None = None) -> list[PublishedPortfolio]:
     """The newest complete version of every month, up to a rebalance date where one is given, oldest first."""
-    days = [day for day in _dates(store) if until is None or day <= until]
+    days = [day for day in rebalance_dates(store) if until is None or day <= until]
     return [found for day in days if (found := latest_version(store, day)) is not None]
 
 
@@ -86,7 +86,7 @@ def latest_version(store: Store, rebalance_date: dt.date) -> PublishedPortfolio 
 
 def last_published_before(store: Store, rebalance_date: dt.date) -> PublishedPortfolio | None:
     """The newest portfolio of an earlier rebalance date, or None."""
-    for day in reversed([day for day in _dates(store) if day < rebalance_date]):
+    for day in reversed([day for day in rebalance_dates(store) if day < rebalance_date]):
         if (found := latest_version(store, day)) is not None:
             return found
     return None
@@ -98,7 +98,14 @@ def version_numbers(store: Store, rebalance_date: dt.date) -> list[int]:
     return sorted(int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdigit())
 
 
-def _dates(store: Store) -> list[dt.date]:
+def rebalance_dates(store: Store) -> list[dt.date]:
+    """Rebalance dates that have a folder, ascending; a killed publication may have left it without a version.
+
+    Raises
+    ------
+    Refusal
+        A folder has another name than a date.
+    """
     names = store.names(PORTFOLIOS)
     try:
         return [dt.date.fromisoformat(name) for name in names]

@@ -161,6 +161,8 @@ class Store:
             return None
         except ValueError as error:
             raise _changed(folder / MANIFEST, "readable JSON", error) from None
+        if not isinstance(manifest, dict) or not manifest.keys() >= {"files", "identity", "details"}:
+            raise _changed(folder / MANIFEST, "files, identity and details", "other JSON")
         return Artifact(folder, manifest)
 
     def get(self, *parts: str) -> Artifact:

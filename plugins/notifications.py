@@ -150,8 +150,9 @@ def tell_deviation(context: Any) -> None:
     The runs of a month share one mark per figure, so that what stays broken is not told every day again; the next
     published month begins anew.
     """
-    from apex_tasks.judge_performance import PerformanceReference, read_report
+    from apex_tasks.judge_performance import PerformanceReference
     from apex_tasks.notices import deviated
+    from apex_tasks.performance.judgements import read_report
     from apex_tasks.store import Store
 
     ti, store = context["ti"], Store(load_settings().home)

@@ -1,0 +1,1 @@
+"""The web application: published results and, standalone, predictions."""
