@@ -18,6 +18,8 @@ SCORES_FILE, PORTFOLIO_FILE, ORDERS_FILE, BOOK_FILE = RESULT_FILES = (
     "book.json",
 )
 RUN_FILE, REPORT_FILE, EXECUTION_FILE = "run.json", "report.html", "execution.json"
+HISTORY_FILE = "history.json"
+"""The months and sessions up to this one; months of before it was written lack it."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from apex_tasks.published import (
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Store
 from apex_tasks.web.published_files import PortfolioName, damaged, read_run
-from apex_tasks.web.verdict import DAMAGED, Verdict, verdict_of
+from apex_tasks.web.verdict_mark import DAMAGED, Mark, mark_of
 
 LISTED_FILES = (REPORT_FILE, PORTFOLIO_FILE, ORDERS_FILE, RUN_FILE)
 FIGURES = {
@@ -50,7 +50,7 @@ class MonthRow:
 
     name: str
     rebalance_date: dt.date
-    verdict: Verdict
+    verdict: Mark
     earlier: tuple[str, ...]
     synthetic: bool = False
     positions: int | None = None
@@ -104,11 +104,11 @@ def _described(newest: PublishedPortfolio | Refusal, earlier: tuple[str, ...]) -
         return MonthRow(
             name=newest.name,
             rebalance_date=newest.rebalance_date,
-            verdict=verdict_of(run),
+            verdict=mark_of(run),
             earlier=earlier,
             synthetic=bool(run["synthetic"]),
             **{figure: run["metrics"][metric] for figure, metric in FIGURES.items()},
             files=tuple(name for name in LISTED_FILES if name in newest.artifact.manifest["files"]),
         )
-    except (LookupError, TypeError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise damaged(newest.artifact, RUN_FILE, error) from None

@@ -8,8 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import HTMLResponse, Response
 
+from apex_tasks.alerts import INFERENCE_LATENCY, Alert
 from apex_tasks.month_comparison import compare_months, read_month
 from apex_tasks.published import (
+    EXECUTION_FILE,
     ORDERS_FILE,
     PORTFOLIO_FILE,
     REPORT_FILE,
@@ -35,7 +37,7 @@ from apex_tasks.web.published_files import (
     read_run,
 )
 from apex_tasks.web.run_state import Banner, RunState, Tone, describe
-from apex_tasks.web.verdict import verdict_of
+from apex_tasks.web.verdict_mark import mark_of
 
 READ = ["GET", "HEAD"]
 MOST_CHARACTERS = 40
@@ -157,10 +159,10 @@ def show_month(portfolio: PublishedPortfolio, store: Store, base: str, banner: B
     """
     files, month = f"{base}/portfolio-files/{portfolio.name}/", read_run(portfolio)
     try:
-        verdict, parent = verdict_of(month), month["parent"] and str(month["parent"]["portfolio"])
-    except (LookupError, TypeError) as error:
+        mark, parent = mark_of(month), month["parent"] and str(month["parent"]["portfolio"])
+    except (LookupError, TypeError, ValueError) as error:
         raise damaged(portfolio.artifact, RUN_FILE, error) from None
-    notice = f"Verdict: {verdict.symbol} {verdict.word}."
+    notice = f"Verdict: {mark.symbol} {mark.word}. {_speed(portfolio)}"
     newest = latest_version(store, portfolio.rebalance_date)
     if newest is not None and newest.version > portfolio.version:
         notice += f" {newest.name} has replaced it."
@@ -169,6 +171,18 @@ def show_month(portfolio: PublishedPortfolio, store: Store, base: str, banner: B
         links.append((f"Compare with {parent}", f"{base}/compare?from={parent}&to={portfolio.name}"))
     links.append(("All months", f"{base}/months"))
     return run_page(banner, files + REPORT_FILE, links, notice)
+
+
+def _speed(portfolio: PublishedPortfolio) -> str:
+    """The one critical metric that the report cannot show, since it differs from run to run."""
+    try:
+        execution = portfolio.artifact.read_json(EXECUTION_FILE)
+        took = f"{execution[INFERENCE_LATENCY]:,.0f} ms"
+        origin = "found in the store" if execution["scores_cached"] else "computed"
+        broken = [Alert.model_validate(alert) for alert in execution["alerts"]]
+    except (LookupError, TypeError, ValueError, OSError) as error:
+        raise damaged(portfolio.artifact, EXECUTION_FILE, error) from None
+    return f"Scores {origin} in {took}{''.join(f', ▲ {alert}' for alert in broken)}."
 
 
 def _published_by(name: str, store: Store) -> PublishedPortfolio:
