@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from monthly_run_tasks import DATASET_FRESH, WAITING
+from monthly_run_tasks import APPROVAL, DATASET_FRESH, DRAFT, WAITING
 
 if TYPE_CHECKING:
     from apex_tasks.web.run_state import AnswerState, RunState
 
-PUBLISH, APPROVAL, DRAFT = "publish", "approval", "draft"
+PUBLISH = "publish"
 BEGUN = ("running", "awaiting_input", "deferred", "up_for_retry", "success", "failed")
 # What Airflow takes for an id is a setting; these are what no database and no page minds.
 _ID = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]{1,250}")
