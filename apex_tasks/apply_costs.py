@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from apex_tasks import alerts
 from apex_tasks.build_panel import PANELS, PanelReference, read_panel_prices, read_panel_risk_factors
 from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.dataset.market_returns import market_returns_of
 from apex_tasks.dataset.price_history import PriceHistory
 from apex_tasks.dataset.prices import ADV
 from apex_tasks.dataset.schema import CLOSE, CODE, SECTOR
@@ -21,13 +23,14 @@ from apex_tasks.infer import SCORES, ScoresReference, ranked_scores, read_foreca
 from apex_tasks.market.calendar import LAST_DAY, TseCalendar, tokyo_date
 from apex_tasks.model.rank_ic import rank_ic
 from apex_tasks.portfolio.book import Book
-from apex_tasks.portfolio.ledger import carry_forward
+from apex_tasks.portfolio.ledger import CarriedBook, carry_forward
 from apex_tasks.portfolio.monthly_plan import MonthlyPlan, Session, plan_month
 from apex_tasks.portfolio.neutralisation import Neutralised
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.portfolio.weights import TargetWeights
 from apex_tasks.published import (
     BOOK_FILE,
+    HISTORY_FILE,
     ORDERS_FILE,
     PORTFOLIO_FILE,
     RUN_FILE,
@@ -36,6 +39,8 @@ from apex_tasks.published import (
     last_published_before,
     latest_version,
 )
+from apex_tasks.published_history import FORMAT as HISTORY_FORMAT
+from apex_tasks.published_history import History, HistoryMonth, has_history, published_history
 from apex_tasks.refusal import Refusal
 from apex_tasks.request import RunRequest
 from apex_tasks.store import Store, canonical_json, content_key
@@ -94,14 +99,18 @@ def apply_costs(
     """
     parent = _parent(request, store, calendar)
     artifact = store.get(PANELS, panel.key)
-    history = PriceHistory(read_panel_prices(artifact))
-    current, warnings = _current_book(request, parent, history)
+    prices = PriceHistory(read_panel_prices(artifact))
+    carried = None if parent is None else _carry(parent, prices, request.as_of)
+    if carried is None:
+        current = Book.cold(request.settings.portfolio.initial_capital_jpy, request.as_of)
+    else:
+        current = carried.book
     plan = plan_month(
         current,
         Session(
             ranked_scores(read_forecasts(store.get(SCORES, scores.key)), request.settings.ranking.horizon),
-            history.on(request.as_of, CLOSE),
-            history.on(request.as_of, ADV),
+            prices.on(request.as_of, CLOSE),
+            prices.on(request.as_of, ADV),
             read_panel_risk_factors(artifact) if request.settings.enhanced.neutralisation else None,
         ),
         request.settings,
@@ -126,12 +135,13 @@ def apply_costs(
         "alerts": [alert.model_dump(mode="json") for alert in broken],
         "warnings": [
             *panel.warnings,
-            *warnings,
+            *_carried_warnings(parent, carried),
             *_neutralisation_warnings(plan),
             *_policy_warnings(plan.target),
             *_order_warnings(plan.orders),
         ],
         "selection": _describe_selection(plan),
+        "eligible_by_sector": _count_by_sector(plan.ranked, prices, request.as_of),
     }
     key = content_key(
         panel=panel.content_hash,
@@ -141,16 +151,21 @@ def apply_costs(
         ranking=request.settings.ranking.model_dump(mode="json"),
         portfolio=request.settings.portfolio.model_dump(mode="json"),
         enhanced=request.settings.enhanced.model_dump(mode="json"),
+        history_format=HISTORY_FORMAT,
+        history=parent.artifact.sha256(HISTORY_FILE) if parent is not None and has_history(parent) else None,
     )
     written = store.write(
         PLANS,
         key,
         files={
             SCORES_FILE: parquet_bytes(plan.ranked),
-            PORTFOLIO_FILE: csv_bytes(_portfolio_table(plan, history, request.as_of)),
+            PORTFOLIO_FILE: csv_bytes(_portfolio_table(plan, prices, request.as_of)),
             ORDERS_FILE: csv_bytes(pd.DataFrame([row.model_dump(mode="json") for row in plan.orders.rows])),
             BOOK_FILE: canonical_json(
                 {"before": current.model_dump(mode="json"), "orders": plan.orders.model_dump(mode="json")}
+            ),
+            HISTORY_FILE: canonical_json(
+                _history(request, parent, carried, prices, current, plan.orders).model_dump(mode="json")
             ),
             PLAN_FILE: canonical_json(document),
         },
@@ -188,14 +203,15 @@ def _parent(request: RunRequest, store: Store, calendar: TseCalendar) -> Publish
     )
 
 
-def _current_book(
-    request: RunRequest, parent: PublishedPortfolio | None, history: PriceHistory
-) -> tuple[Book, list[str]]:
-    """What is held at the as-of close: the parent's orders as they were really filled, marked to market."""
-    if parent is None:
-        return Book.cold(request.settings.portfolio.initial_capital_jpy, request.as_of), []
+def _carry(parent: PublishedPortfolio, prices: PriceHistory, as_of: dt.date) -> CarriedBook:
+    """What became of the parent's orders and book up to the as-of close."""
+    return carry_forward(parent.book_before(), parent.orders(), parent.rebalance_date, prices, as_of)
+
+
+def _carried_warnings(parent: PublishedPortfolio | None, carried: CarriedBook | None) -> list[str]:
+    if parent is None or carried is None:
+        return []
     fill_date = parent.rebalance_date
-    carried = carry_forward(parent.book_before(), parent.orders(), fill_date, history, request.as_of)
     warnings = []
     if carried.fills is None:
         warnings.append(f"no closes of {fill_date} in the dataset: last month's orders count as estimated")
@@ -206,10 +222,30 @@ def _current_book(
         )
     if stale := carried.book.stale_codes:
         warnings.append(
-            f"{len(stale)} held stocks have no close on {request.as_of} and are valued at their last: "
+            f"{len(stale)} held stocks have no close on {carried.book.as_of} and are valued at their last: "
             f"{', '.join(stale)}"
         )
-    return carried.book, warnings
+    return warnings
+
+
+def _history(
+    request: RunRequest,
+    parent: PublishedPortfolio | None,
+    carried: CarriedBook | None,
+    prices: PriceHistory,
+    current: Book,
+    orders: Orders,
+) -> History:
+    month = HistoryMonth.of(request.rebalance_date, current, orders)
+    if parent is None or carried is None:
+        return History.start(month)
+    return published_history(parent).then(carried.days, market_returns_of(prices), month)
+
+
+def _count_by_sector(ranked: pd.DataFrame, prices: PriceHistory, as_of: dt.date) -> dict[str, int]:
+    """Number of eligible stocks by their last known sector; an empty text where there is none."""
+    sectors = prices.latest(as_of, SECTOR)
+    return dict(sorted(Counter(str(sectors.get(code, "")) for code in ranked[CODE]).items()))
 
 
 def _metrics(
@@ -323,11 +359,11 @@ def _order_warnings(orders: Orders) -> list[str]:
     return warnings
 
 
-def _portfolio_table(plan: MonthlyPlan, history: PriceHistory, as_of: dt.date) -> pd.DataFrame:
+def _portfolio_table(plan: MonthlyPlan, prices: PriceHistory, as_of: dt.date) -> pd.DataFrame:
     """The new book, best rank first; names that linger without a score stand last."""
     book = plan.orders.book
     ranks = plan.ranked.set_index(CODE)
-    sectors = history.latest(as_of, SECTOR)
+    sectors = prices.latest(as_of, SECTOR)
     table = pd.DataFrame(
         {
             "code": code,

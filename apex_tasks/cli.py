@@ -26,6 +26,7 @@ from apex_tasks.cli_options import (
     NormalizationOption,
     PolicyOption,
     TopK,
+    approval_by,
     given_input,
     given_settings,
     write_result,
@@ -183,6 +184,10 @@ def run_command(
     cold_start: Annotated[
         bool, typer.Option("--cold-start", help="Start from cash when last month is not published.")
     ] = False,
+    approve: Annotated[
+        str | None,
+        typer.Option(metavar="'NAME: WHY'", help="Who has read the month's report and approves it, and why."),
+    ] = None,
     republish_reason: Annotated[
         str | None, typer.Option(help="Why a published month may get a new version.")
     ] = None,
@@ -195,6 +200,10 @@ def run_command(
     from apex_tasks.request import resolve_request
     from apex_tasks.store import Store
 
+    if approve is not None and dry_run:
+        raise typer.BadParameter(
+            "a dry run publishes nothing, so there is nothing to approve", param_hint="--approve"
+        )
     calendar = TseCalendar.load()
     parameters = {
         "as_of": calendar.as_of(date.date()),
@@ -206,6 +215,7 @@ def run_command(
         "features_mode": features_mode,
         "policy": policy,
         "dry_run": dry_run,
+        "approval": None if approve is None else True,
         "cold_start": cold_start,
         "republish_reason": republish_reason,
     }
@@ -221,7 +231,8 @@ def run_command(
                 run_id=f"cli__{dt.datetime.now(dt.UTC).isoformat(timespec='seconds')}",
                 log=lambda message: print(message, file=sys.stderr),
                 progress=progress,
-            )
+            ),
+            None if approve is None else approval_by(approve),
         )
     show_month(summarise_month(request, plan, published, store), as_json)
 

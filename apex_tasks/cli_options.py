@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, FeaturesMode, Normalization, Policy, load_settings
+
+if TYPE_CHECKING:
+    from apex_tasks.approval import Answer
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bundle = Annotated[str | None, typer.Option(help="Bundle: folder or tar.gz. Default: APEX_BUNDLE.")]
@@ -48,6 +51,24 @@ def given_input(name: str, given: str | None, setting: str | None) -> str:
     from apex_tasks.request import required_input
 
     return required_input(name, given or setting)
+
+
+def approval_by(given: str) -> Answer:
+    """The approval of `NAME` or `NAME: WHY`.
+
+    Raises
+    ------
+    typer.BadParameter
+        The name is empty.
+    """
+    from apex_tasks.approval import Answer, Outcome, Person
+
+    name, _, note = (part.strip() for part in given.partition(":"))
+    if not name:
+        raise typer.BadParameter("an approval needs a name", param_hint="--approve")
+    return Answer(
+        outcome=Outcome.APPROVED, by=Person(id=name, name=name), at=dt.datetime.now(dt.UTC), note=note
+    )
 
 
 def write_result(target: Path, content: bytes, what: str) -> None:

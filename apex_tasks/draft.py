@@ -13,17 +13,19 @@ from apex_tasks.apply_costs import PLAN_FILE, PLANS, PlanReference
 from apex_tasks.build_panel import PanelReference
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.infer import ScoresReference
-from apex_tasks.published import REPORT_FILE, RUN_FILE
+from apex_tasks.published import PORTFOLIOS, REPORT_FILE, RUN_FILE
 from apex_tasks.report import render_report
 from apex_tasks.request import RunRequest
 from apex_tasks.store import Artifact, Store, canonical_json, content_key
 
 DRAFTS = "drafts"
-VERSIONED_LIBRARIES = ("numpy", "pandas", "pyarrow", "torch")
+VERSIONED_LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "torch")
 PLACES = {
     "home",
     "bundle",
     "dataset",
+    "approval",
+    "approvers",
     "inference",
     "performance",
     "notifications",
@@ -31,7 +33,7 @@ PLACES = {
     "statsd",
     "serve",
 }
-"""Settings that say where a run happens, who is told of it and how it is judged later, not what it computes."""
+"""Settings that say where a run happens, who is told or asked and how it is judged later, not what it computes."""
 WHEREABOUTS = {"source", "folder", "dataset"}
 """The same of a resolved bundle."""
 
@@ -71,7 +73,8 @@ def draft(
 
 
 def _write(run: dict[str, Any], plan: Artifact, store: Store, key: str) -> Artifact:
-    files = {RUN_FILE: canonical_json(run), REPORT_FILE: render_report(run, plan)}
+    parent = None if run["parent"] is None else store.get(PORTFOLIOS, *run["parent"]["portfolio"].split("/"))
+    files = {RUN_FILE: canonical_json(run), REPORT_FILE: render_report(run, plan, parent)}
     return store.write(DRAFTS, key, files=files)
 
 

@@ -25,6 +25,7 @@ from apex_tasks.performance.deviation import compare_with_benchmarks
 from apex_tasks.performance.drift_check import MeasuredDrift, check_drift, measure_drift
 from apex_tasks.performance.freshness_check import check_dataset
 from apex_tasks.performance.integrity_check import check_bundle
+from apex_tasks.performance.judgements import DRIFT_FILE, PERFORMANCES, REPORT_FILE
 from apex_tasks.performance.reference_sessions import months_of_same_scores, reference_as_of
 from apex_tasks.performance.regime_check import check_market
 from apex_tasks.performance.report import PerformanceReport, RebalanceTurnover
@@ -35,8 +36,6 @@ from apex_tasks.statistics.performance import Performance
 from apex_tasks.store import Artifact, Store, canonical_json, content_key, file_sha256
 from apex_tasks.tables import csv_bytes, read_table
 
-PERFORMANCES = "performance"
-REPORT_FILE, DRIFT_FILE = "performance.json", "drift.csv"
 FORMAT = 1
 """Counts up when the files change their form or the checks their rules."""
 
@@ -97,17 +96,6 @@ def judge_performance(
     return PerformanceReference(
         name=name, content_hash=artifact.content_hash, cached=stored is not None, **artifact.details
     )
-
-
-def read_report(store: Store, name: str) -> PerformanceReport:
-    """Read a judgement back.
-
-    Raises
-    ------
-    Refusal
-        It is not in the store, or was changed there.
-    """
-    return PerformanceReport.model_validate(store.get(PERFORMANCES, name).read_json(REPORT_FILE))
 
 
 def _require_same_dataset(path: str, marked_sha256: str) -> None:

@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     PUBLISHED = "published"
     UNCHANGED = "was published already, nothing changed"
     DRY_RUN = "dry run, nothing published"
+    PROPOSED = "awaits a person's approval"
 
 
 class TopName(BaseModel):
@@ -46,9 +47,9 @@ class MonthSummary(BaseModel):
     rebalance_date, as_of
         Day of the trades, and the session before it.
     verdict
-        Published, unchanged or dry run.
+        Published, unchanged, dry run or proposed.
     portfolio, folder
-        Published version and where it lies; None for a dry run.
+        Published version and where it lies; None where nothing is published.
     parent
         Portfolio that the orders start from; None from cash.
     positions, turnover, cost_jpy, cost_bps, portfolio_value_jpy
@@ -84,7 +85,7 @@ def summarise_month(
     artifact = store.get(PLANS, plan.key)
     document = artifact.read_json(PLAN_FILE)
     if published is None:
-        verdict = Verdict.DRY_RUN
+        verdict = Verdict.DRY_RUN if request.dry_run else Verdict.PROPOSED
     else:
         verdict = Verdict.UNCHANGED if published.already_published else Verdict.PUBLISHED
     best = read_csv(artifact, PORTFOLIO_FILE).head(TOP_NAMES)[list(TopName.model_fields)].astype(object)

@@ -10,18 +10,20 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from apex_tasks import alerts
 from apex_tasks.apply_costs import PlanMetrics, PlanReference, apply_costs
+from apex_tasks.approval import Answer, Decision, decide, last_decision, record_decision
 from apex_tasks.build_panel import PanelReference, build_panel
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.progress import ReportProgress
-from apex_tasks.draft import DraftReference, draft
+from apex_tasks.draft import DRAFTS, DraftReference, draft
 from apex_tasks.gauges import Gauge, bound_gauges, due_gauges, latency_gauges, metric_gauges
 from apex_tasks.handshakes import load_handshake, shake_hands
 from apex_tasks.infer import ScoresReference, infer
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.metrics import Metrics
-from apex_tasks.publish import PublishReference, publish
-from apex_tasks.published import published_dates
+from apex_tasks.publish import PublishReference, find_published, publish
+from apex_tasks.published import REPORT_FILE, published_dates
+from apex_tasks.refusal import Refusal, Unanswered
 from apex_tasks.request import RunRequest
 from apex_tasks.store import Store
 
@@ -172,6 +174,66 @@ class MonthlyRun:
             self.store,
         )
 
+    def awaits_approval(self, plan: PlanReference | Loose, draft: DraftReference, attempt: int = 0) -> bool:
+        """Whether a person has to be asked before this plan is published.
+
+        Nobody is asked where nothing would be published: by a dry run, and when the month is published already with
+        this very result. What was approved in this run stays approved.
+
+        Parameters
+        ----------
+        attempt
+            How often tasks of the run have been cleared; each attempt asks once.
+
+        Raises
+        ------
+        Refusal
+            This attempt was answered, and not with yes; or the month is published with a different result.
+        """
+        plan = PlanReference.model_validate(plan)
+        if self.request.dry_run:
+            self.log("No approval is asked: a dry run publishes nothing")
+            return False
+        if not self.request.approval:
+            self.log("No approval is asked: neither the run nor the setting wants one")
+            return False
+        if (same := find_published(self.request, plan, self.store)) is not None:
+            self.log(f"No approval is asked: {same.name} is published already with this result")
+            return False
+        last = last_decision(self.store, plan=plan.content_hash, draft=draft.content_hash, run_id=self.run_id)
+        if last is not None and last.approved:
+            self.log(f"No approval is asked again: {last.answer}")
+            return False
+        if last is not None and last.attempt == attempt:
+            raise last.refusal()
+        return True
+
+    def decide(
+        self, plan: PlanReference | Loose, draft: DraftReference | Loose, answer: Answer, attempt: int = 0
+    ) -> Decision:
+        """Record an answer in the audit trail.
+
+        Raises
+        ------
+        Refusal
+            It is not yes; the record is written all the same.
+        """
+        decision = record_decision(
+            self.store,
+            decide(
+                self.request,
+                PlanReference.model_validate(plan),
+                DraftReference.model_validate(draft),
+                self.run_id,
+                attempt,
+                answer,
+            ),
+        )
+        if not decision.approved:
+            raise decision.refusal()
+        self.log(f"{decision.rebalance_date} was {decision.answer}")
+        return decision
+
     @_measured
     def publish(
         self,
@@ -218,18 +280,43 @@ class MonthlyRun:
         return load_handshake(self.store, handshake, self.request)
 
 
-def run_month(run: MonthlyRun) -> tuple[PlanReference, PublishReference | None]:
+def run_month(
+    run: MonthlyRun, approval: Answer | None = None
+) -> tuple[PlanReference, PublishReference | None]:
     """Run all steps; a dry run stops before publish and returns None for it.
+
+    Parameters
+    ----------
+    approval
+        What a person says who has read the month's report, for a run that asks.
 
     Raises
     ------
     Refusal
-        Of any step.
+        Of any step; or a person must approve and nobody has.
     """
     run.require_fresh_dataset()
     handshake = run.validate_bundle()
     panel = run.build_panel(handshake)
     scores = run.infer(handshake, panel)
     plan = run.apply_costs(handshake, panel, scores)
-    published = None if run.request.dry_run else run.publish(handshake, panel, scores, plan)
-    return plan, published
+    if run.request.dry_run:
+        return plan, None
+    if run.request.approval:
+        drafted = run.draft(handshake, panel, scores, plan)
+        if run.awaits_approval(plan, drafted):
+            if approval is None:
+                raise _unapproved(run, drafted)
+            run.decide(plan, drafted, approval)
+    return plan, run.publish(handshake, panel, scores, plan)
+
+
+def _unapproved(run: MonthlyRun, drafted: DraftReference) -> Refusal:
+    return Unanswered(
+        f"{run.request.rebalance_date} awaits a person's approval, nothing is published",
+        expected="--approve NAME, since the run or the setting `approval` asks for it",
+        received="nobody's name",
+        where=run.store.root / DRAFTS / drafted.key / REPORT_FILE,
+        remedy="Read that report, then run the same again with --approve 'NAME: why'; what is computed is found "
+        "in the store.",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from apex_tasks.alerts import Alert
 from apex_tasks.market.calendar import TOKYO
 from apex_tasks.performance.check import CheckVerdict
-from apex_tasks.refusal import CheckFailed, Refusal, ThresholdBroken
+from apex_tasks.refusal import CheckFailed, Refusal, Rejected, ThresholdBroken, Unanswered
 from apex_tasks.settings import Severity
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class RunbookEntry(StrEnum):
     DEADLINE = "a-run-is-late"
     DEVIATION = "live-performance-deviates"
     REHEARSAL = "a-rehearsal-failed"
+    APPROVAL = "a-portfolio-awaits-approval"
+    REJECTED = "a-portfolio-was-rejected"
+    UNANSWERED = "an-approval-was-not-given-in-time"
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,20 @@ class Notice:
         first = f"<p><b>First:</b> {_html(self.first)}</p>" if self.first else ""
         return f"<h3>{html.escape(self.subject)}</h3><table>{rows}</table>{first}<p>{links}</p>"
 
+    @property
+    def markdown(self) -> str:
+        """Text for a page of Airflow; what comes from data is shown as it is and marks nothing up."""
+        lines = [f"- **{_markdown(label)}:** {_markdown(value)}" for label, value in self.facts]
+        if self.first:
+            lines.append(f"\n**First:** {_markdown(self.first)}")
+        links = [
+            f"[{_markdown(label)}](<{address}>)"
+            if _is_url(address)
+            else f"{_markdown(label)}: {_markdown(address)}"
+            for label, address in self.links
+        ]
+        return "\n".join([*lines, "", " · ".join(links)])
+
 
 def task_failed(run: Run, task_id: str, error: BaseException | None, log_url: str) -> Notice:
     """Tell of a failed task.
@@ -174,6 +192,7 @@ def deadline_passed(
     *,
     failed: bool,
     awaited: Refusal | None,
+    answer_at: str | None = None,
 ) -> Notice:
     """Tell of a run that has not published in time.
 
@@ -187,17 +206,23 @@ def deadline_passed(
         Whether the run has failed; else it still runs.
     awaited
         What the dataset's sensor waits for, and since when; None when it does not wait.
+    answer_at
+        Where a person can approve or reject, when that is what the run waits for.
     """
     if failed:
         story, first = " because it failed", "Open the failed task's log: its last line says what to do."
     elif awaited is not None:
         story, first = f": {awaited.what}", awaited.remedy
+    elif answer_at is not None:
+        story, first = ": it awaits a person's approval", "Read the report, then approve or reject."
     else:
         story = ""
         first = "Open the log of the task that is running; look whether scheduler and workers are alive."
     started = [f"{name} {state}" for name, state in tasks.items() if state is not None]
     idle = [name for name, state in tasks.items() if state is None]
     waits = awaited is not None and not failed
+    asks = answer_at is not None and not failed
+    entry = RunbookEntry.DATASET_LATE if waits else RunbookEntry.APPROVAL if asks else RunbookEntry.DEADLINE
     return Notice(
         severity,
         f"{run.dag_id} is late{story}",
@@ -214,25 +239,76 @@ def deadline_passed(
         ),
         first,
         (
+            *((("Approve or reject", answer_at),) if answer_at is not None and asks else ()),
             ("Run", run.url),
-            ("Runbook", _runbook(run, RunbookEntry.DATASET_LATE if waits else RunbookEntry.DEADLINE)),
+            ("Runbook", _runbook(run, entry)),
         ),
+    )
+
+
+def approval_wanted(
+    run: Run,
+    summary: MonthSummary,
+    alerts: Sequence[Alert],
+    *,
+    until: dt.datetime,
+    report_at: str,
+    answer_at: str,
+    asked_before: bool,
+) -> Notice:
+    """Ask for a person's approval of a month that is not published yet.
+
+    Parameters
+    ----------
+    until
+        When the question is withdrawn and the month stays unpublished.
+    report_at, answer_at
+        Where to read the month's report, and where to answer.
+    asked_before
+        Whether this run has asked before, and asks again because its tasks were cleared or repeated.
+    """
+    asks = "asks again for" if asked_before else "awaits"
+    return Notice(
+        Severity.WARNING if alerts else None,
+        f"{summary.rebalance_date} {asks} your approval: {_book(summary)}",
+        (
+            ("Answer until", f"{until.astimezone(TOKYO):%Y-%m-%d %H:%M} JST; then nothing is published"),
+            *_plan_facts(summary),
+            *((alert.metric, f"{alert}. {alert.remedy}") for alert in alerts),
+            *(("Data warning", warning) for warning in summary.warnings),
+            ("Run", run.run_id),
+        ),
+        "Read the report, then approve or reject.",
+        (
+            ("Report", report_at),
+            ("Approve or reject", answer_at),
+            ("Runbook", _runbook(run, RunbookEntry.APPROVAL)),
+        ),
+    )
+
+
+def _book(summary: MonthSummary) -> str:
+    return f"{summary.positions} positions, turnover {summary.turnover:.2%}, cost {summary.cost_bps:.2f} bps"
+
+
+def _plan_facts(summary: MonthSummary) -> tuple[tuple[str, str], ...]:
+    best = ", ".join(f"{name.code} {name.weight:.2%}" for name in summary.top)
+    return (
+        ("Trades on", f"{summary.rebalance_date}, decided at the close of {summary.as_of}"),
+        ("Starts from", summary.parent or "cash"),
+        ("Book", _book(summary)),
+        ("Largest scores", best),
+        ("Cost", f"{summary.cost_jpy:,.0f} of {summary.portfolio_value_jpy:,.0f} JPY"),
     )
 
 
 def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert]) -> Notice:
     """Tell of a month that ended well, and of the alerts that did not stop it."""
-    book = f"{summary.positions} positions, turnover {summary.turnover:.2%}, cost {summary.cost_bps:.2f} bps"
-    best = ", ".join(f"{name.code} {name.weight:.2%}" for name in summary.top)
     return Notice(
         Severity.WARNING if alerts else None,
-        f"{summary.portfolio} {summary.verdict}: {'; '.join(map(str, alerts)) or book}",
+        f"{summary.portfolio} {summary.verdict}: {'; '.join(map(str, alerts)) or _book(summary)}",
         (
-            ("Trades on", f"{summary.rebalance_date}, decided at the close of {summary.as_of}"),
-            ("Starts from", summary.parent or "cash"),
-            ("Book", book),
-            ("Largest scores", best),
-            ("Cost", f"{summary.cost_jpy:,.0f} of {summary.portfolio_value_jpy:,.0f} JPY"),
+            *_plan_facts(summary),
             *((alert.metric, f"{alert}. {alert.remedy}") for alert in alerts),
             *(("Data warning", warning) for warning in summary.warnings),
             ("Folder", f"{summary.folder}"),
@@ -319,6 +395,10 @@ def _entry(error: BaseException | None, task_id: str) -> RunbookEntry:
         return RunbookEntry.THRESHOLD
     if isinstance(error, CheckFailed):
         return RunbookEntry.REHEARSAL
+    if isinstance(error, Rejected):
+        return RunbookEntry.REJECTED
+    if isinstance(error, Unanswered):
+        return RunbookEntry.UNANSWERED
     if isinstance(error, Refusal):
         return RunbookEntry.DATASET_LATE if task_id == "dataset_fresh" else RunbookEntry.REFUSED
     return RunbookEntry.KILLED if error is None else RunbookEntry.BUG
@@ -335,6 +415,11 @@ def _is_url(address: str) -> bool:
 def _slack(text: str) -> str:
     text = _shortened(text, FACT_CHARACTERS)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _markdown(text: str) -> str:
+    # Any ASCII punctuation may be escaped in Markdown; on one line nothing can begin a heading, list or block.
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(_shortened(text, FACT_CHARACTERS).split()))
 
 
 def _html(text: str) -> str:

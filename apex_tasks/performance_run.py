@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from apex_tasks.gauges import performance_gauges
-from apex_tasks.judge_performance import PerformanceReference, judge_performance, read_report
+from apex_tasks.judge_performance import PerformanceReference, judge_performance
 from apex_tasks.mark_ledger import LEDGERS, LedgerReference, mark_ledger
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.metrics import Metrics
+from apex_tasks.performance.judgements import read_report
 from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.performance_request import PerformanceRequest
 from apex_tasks.published import published_dates

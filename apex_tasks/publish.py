@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict
 
 from apex_tasks import alerts, audit
 from apex_tasks.apply_costs import PLANS, PlanReference
+from apex_tasks.approval import Decision, require_approval
 from apex_tasks.build_panel import PanelReference
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.draft import DRAFTS, draft
 from apex_tasks.infer import ScoresReference
 from apex_tasks.published import (
     EXECUTION_FILE,
+    HISTORY_FILE,
     PORTFOLIOS,
     REPORT_FILE,
     RESULT_FILES,
@@ -68,19 +70,21 @@ def publish(
     Raises
     ------
     Refusal
-        The month is published with a different result and no reason is given.
+        The month is published with a different result and no reason is given, or the run asks for an approval and
+        there is none of exactly this plan.
     """
     artifact = store.get(PLANS, plan.key)
     results = {name: artifact.read_bytes(name) for name in RESULT_FILES}
-    drafted = store.get(DRAFTS, draft(request, bundle, panel, scores, plan, store).key)
+    written_draft = draft(request, bundle, panel, scores, plan, store)
+    drafted = store.get(DRAFTS, written_draft.key)
     parent = drafted.read_json(RUN_FILE)["parent"]
     with store.lock("publish"):
+        same = find_published(request, plan, store)
+        if same is not None:
+            _record(store, same, parent, run_id, request.republish_reason)
+            return _reference(same, already_published=True)
+        approval = require_approval(store, plan, written_draft, run_id) if request.approval else None
         latest = latest_version(store, request.rebalance_date)
-        if latest is not None and _holds(latest, {name: artifact.sha256(name) for name in RESULT_FILES}):
-            _record(store, latest, parent, run_id, request.republish_reason)
-            return _reference(latest, already_published=True)
-        if latest is not None and not request.republish_reason:
-            raise _different_result(latest, {name: artifact.sha256(name) for name in RESULT_FILES})
         number = 1 if latest is None else latest.version + 1
         written = store.write(
             PORTFOLIOS,
@@ -88,8 +92,9 @@ def publish(
             f"v{number}",
             files={
                 **results,
+                HISTORY_FILE: artifact.read_bytes(HISTORY_FILE),
                 **{name: drafted.read_bytes(name) for name in (RUN_FILE, REPORT_FILE)},
-                EXECUTION_FILE: canonical_json(_describe_execution(request, panel, scores, run_id)),
+                EXECUTION_FILE: canonical_json(_describe_execution(request, panel, scores, run_id, approval)),
             },
             details={"rebalance_date": str(request.rebalance_date), "as_of": str(request.as_of)},
             identity=RESULT_FILES,
@@ -98,6 +103,26 @@ def publish(
         portfolio = PublishedPortfolio(request.rebalance_date, number, written)
         _record(store, portfolio, parent, run_id, request.republish_reason)
     return _reference(portfolio, already_published=False)
+
+
+def find_published(request: RunRequest, plan: PlanReference, store: Store) -> PublishedPortfolio | None:
+    """The month as it is published when that is what the plan holds; None when the plan may be published.
+
+    Raises
+    ------
+    Refusal
+        The month is published with a different result and no reason is given.
+    """
+    latest = latest_version(store, request.rebalance_date)
+    if latest is None:
+        return None
+    artifact = store.get(PLANS, plan.key)
+    sha256_by_name = {name: artifact.sha256(name) for name in RESULT_FILES}
+    if _holds(latest, sha256_by_name):
+        return latest
+    if not request.republish_reason:
+        raise _different_result(latest, sha256_by_name)
+    return None
 
 
 def _holds(portfolio: PublishedPortfolio, sha256_by_name: dict[str, str]) -> bool:
@@ -155,7 +180,11 @@ def _different_result(latest: PublishedPortfolio, sha256_by_name: dict[str, str]
 
 
 def _describe_execution(
-    request: RunRequest, panel: PanelReference, scores: ScoresReference, run_id: str
+    request: RunRequest,
+    panel: PanelReference,
+    scores: ScoresReference,
+    run_id: str,
+    approval: Decision | None,
 ) -> dict[str, Any]:
     """When, where and by whom: the only published file that differs between two runs of the same month."""
     return {
@@ -175,4 +204,5 @@ def _describe_execution(
         ],
         "cold_start": request.cold_start,
         "republish_reason": request.republish_reason,
+        "approval": approval and approval.answer.model_dump(mode="json", exclude={"outcome"}),
     }

@@ -18,6 +18,8 @@ SCORES_FILE, PORTFOLIO_FILE, ORDERS_FILE, BOOK_FILE = RESULT_FILES = (
     "book.json",
 )
 RUN_FILE, REPORT_FILE, EXECUTION_FILE = "run.json", "report.html", "execution.json"
+HISTORY_FILE = "history.json"
+"""The months and sessions up to this one; months of before it was written lack it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class PublishedPortfolio:
 
 def published_months(store: Store, until: dt.date | None = None) -> list[PublishedPortfolio]:
     """The newest complete version of every month, up to a rebalance date where one is given, oldest first."""
-    days = [day for day in _dates(store) if until is None or day <= until]
+    days = [day for day in rebalance_dates(store) if until is None or day <= until]
     return [found for day in days if (found := latest_version(store, day)) is not None]
 
 
@@ -84,7 +86,7 @@ def latest_version(store: Store, rebalance_date: dt.date) -> PublishedPortfolio 
 
 def newest_of_month(store: Store, month: str) -> PublishedPortfolio | None:
     """The newest complete version of a month given as `YYYY-MM`, or None."""
-    for day in reversed([day for day in _dates(store) if f"{day:%Y-%m}" == month]):
+    for day in reversed([day for day in rebalance_dates(store) if f"{day:%Y-%m}" == month]):
         if (found := latest_version(store, day)) is not None:
             return found
     return None
@@ -92,7 +94,7 @@ def newest_of_month(store: Store, month: str) -> PublishedPortfolio | None:
 
 def last_published_before(store: Store, rebalance_date: dt.date) -> PublishedPortfolio | None:
     """The newest portfolio of an earlier rebalance date, or None."""
-    for day in reversed([day for day in _dates(store) if day < rebalance_date]):
+    for day in reversed([day for day in rebalance_dates(store) if day < rebalance_date]):
         if (found := latest_version(store, day)) is not None:
             return found
     return None
@@ -104,7 +106,14 @@ def version_numbers(store: Store, rebalance_date: dt.date) -> list[int]:
     return sorted(int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdigit())
 
 
-def _dates(store: Store) -> list[dt.date]:
+def rebalance_dates(store: Store) -> list[dt.date]:
+    """Rebalance dates that have a folder, ascending; a killed publication may have left it without a version.
+
+    Raises
+    ------
+    Refusal
+        A folder has another name than a date.
+    """
     names = store.names(PORTFOLIOS)
     try:
         return [dt.date.fromisoformat(name) for name in names]

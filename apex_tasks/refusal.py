@@ -57,6 +57,14 @@ class CheckFailed(Refusal):
     exit_code = 4
 
 
+class Rejected(Refusal):
+    """A person has said no, so nothing is published."""
+
+
+class Unanswered(Refusal):
+    """Nobody has said yes or no in time, so nothing is published."""
+
+
 def _rebuild(
     kind: type[Refusal], what: str, expected: str, received: str, where: str, remedy: str
 ) -> Refusal:

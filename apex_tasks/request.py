@@ -29,6 +29,7 @@ RUN_PARAMETERS = (
     *RANKING_PARAMETERS,
     "policy",
     "dry_run",
+    "approval",
     "republish_reason",
     "cold_start",
 )
@@ -47,6 +48,8 @@ class RunRequest(BaseModel):
         Where they lie.
     dry_run
         Do everything but publish.
+    approval
+        A person must approve before anything is published.
     republish_reason
         Why a month that is published already may be published again with a different result.
     cold_start
@@ -62,6 +65,7 @@ class RunRequest(BaseModel):
     bundle: str
     dataset: str
     dry_run: bool = False
+    approval: bool = False
     republish_reason: str | None = None
     cold_start: bool = False
     settings: ApexSettings
@@ -111,6 +115,7 @@ def resolve_request(
             bundle=required_input("bundle", given.get("bundle", settings.bundle)),
             dataset=required_input("dataset", given.get("dataset", settings.dataset)),
             dry_run=given.get("dry_run", False),
+            approval=given.get("approval", settings.approval),
             republish_reason=given.get("republish_reason"),
             cold_start=given.get("cold_start", False),
             settings=with_parameters(settings, given),

@@ -260,13 +260,18 @@ class NotificationSettings(_Section):
 
 
 class DeadlineSettings(_Section):
-    """When a run that has not published is late, counted from the moment it was queued."""
+    """When a run that has not published is late, counted from the moment it was queued; how long people may think."""
 
     warning_minutes: Annotated[float, Field(gt=0)] = Field(
         60.0, description="Minutes until a run without a published portfolio is late."
     )
     critical_minutes: Annotated[float, Field(gt=0)] = Field(
         180.0, description="Minutes until that is critical."
+    )
+    approval_minutes: Annotated[float, Field(gt=0, le=1200)] = Field(
+        120.0,
+        description="Minutes that people have to answer when approval is asked; then the month stays unpublished. At "
+        "most 1200, since Airflow ends a run after 24 hours.",
     )
 
 
@@ -351,6 +356,15 @@ class ApexSettings(BaseSettings):
     home: str = Field("apex_home", description="Store of panels, scores, portfolios, audit: folder or URL.")
     bundle: str | None = Field(None, description="Model bundle: folder or tar.gz.")
     dataset: str | None = Field(None, description="Dataset: one parquet file.")
+    approval: bool = Field(
+        False,
+        description="A person must approve a month in Airflow's required actions before it is published.",
+    )
+    approvers: str | None = Field(
+        None,
+        description="Ids of the Airflow users who alone may approve, separated by commas; unset: all who may edit "
+        "the DAG's runs.",
+    )
     schedule: ScheduleSettings = ScheduleSettings()
     freshness: FreshnessSettings = FreshnessSettings()
     ranking: RankingSettings = RankingSettings()

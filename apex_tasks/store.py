@@ -161,6 +161,8 @@ class Store:
             return None
         except ValueError as error:
             raise _changed(folder / MANIFEST, "readable JSON", error) from None
+        if not isinstance(manifest, dict) or not manifest.keys() >= {"files", "identity", "details"}:
+            raise _changed(folder / MANIFEST, "files, identity and details", "other JSON")
         return Artifact(folder, manifest)
 
     def get(self, *parts: str) -> Artifact:
@@ -219,6 +221,8 @@ class Store:
         """Let one writer at a time pass, on this store's local file system.
 
         An object store has no lock: there the DAG's `max_active_tis_per_dag=1` on publish keeps writers apart.
+        A person's answer that is recorded at the very moment another month is published can then cost one of the two
+        records: publish refuses without the one, and `apex audit verify` misses the other.
 
         Raises
         ------

@@ -7,8 +7,9 @@ from airflow.sdk import DAG, Asset, DeadlineAlert, Param, get_current_context, t
 from airflow.sdk.exceptions import AirflowSkipException
 from dataset_fresh_sensor import DatasetFreshSensor
 from month_before_sensor import MonthBeforeSensor
-from monthly_run_tasks import DATASET_FRESH, run_of, step
+from monthly_run_tasks import APPROVAL, DATASET_FRESH, run_of, step
 from notifications import deadline_alerts, tell_published, tell_retry, tell_run_failure, tell_task_failure
+from portfolio_approval import PortfolioApproval
 from tse_timetable import TseRebalanceTimetable
 
 from apex_tasks.settings import FeaturesMode, Normalization, Policy, load_settings
@@ -20,7 +21,8 @@ IO_RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=30), "retry_exponen
 TRIAGE = """
 **Who is hit:** the fund has no portfolio for the month until `publish` succeeds.
 
-**First:** open the failed task's log; its last line says what was expected, what was received and what to do.
+**First:** open the failed task's log; its last line says what was expected, what was received and what to do. Does
+`approval` await input? Read the report and answer under Required Actions.
 
 **Is a re-run safe:** yes, always. Every step is repeatable, a published month is never changed, and a different
 result for it is refused unless `republish_reason` is given.
@@ -58,6 +60,11 @@ PARAMS = {
     "features_mode": _choice(None, FeaturesMode, "What to do with missing features. Empty: the setting."),
     "policy": _choice(None, Policy, "How weights follow from candidates. Empty: the setting."),
     "dry_run": Param(False, type="boolean", description="Do everything but publish."),
+    "approval": Param(
+        None,
+        type=["null", "boolean"],
+        description="Wait for a person's approval before publishing. Untouched: the setting.",
+    ),
     "republish_reason": Param(
         None,
         type=["null", "string"],
@@ -147,9 +154,16 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
         panel = build_panel(handshake)
         scores = infer(handshake, panel)
         plan = apply_costs(handshake, panel, scores)
+        approval = PortfolioApproval(
+            task_id=APPROVAL,
+            doc_md="Draft the report and, where that is wanted, wait for a person to approve it.",
+            steps=[handshake, panel, scores, plan],
+            response_timeout=timedelta(minutes=SETTINGS.deadlines.approval_minutes),
+            **IO_RETRIES,
+        )
         dataset_fresh >> panel
         month_before >> plan
-        publish(handshake, panel, scores, plan)
+        approval >> publish(handshake, panel, scores, plan)
     return dag
 
 

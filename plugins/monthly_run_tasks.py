@@ -18,6 +18,10 @@ DATASET_FRESH = "dataset_fresh"
 """Task that waits for the dataset."""
 WAITING = "waiting"
 """XCom in which it leaves what is missing, and since when."""
+APPROVAL = "approval"
+"""Task that asks a person, where the run or the setting wants it."""
+DRAFT = "draft"
+"""XCom in which it leaves the key and hash of what would be published, also for dry runs."""
 
 
 def request_of(context: Any) -> RunRequest:

@@ -4,6 +4,7 @@
 |---|---|---|
 | `tell_task_failure` | worker | why the task failed, at once |
 | `tell_retry` | worker | nobody: one line in the log |
+| `ask_approval` | worker | that a person must approve the month, once for each time the task asks |
 | `tell_published` | worker | the month's portfolio and the alerts that did not stop it |
 | `tell_deviation` | worker | live figures that deviate from their benchmarks, each once a month |
 | `tell_run_failure` | DAG processor | only what no task could tell, such as a killed process |
@@ -24,7 +25,7 @@ from urllib.parse import quote
 
 from airflow.sdk import AsyncCallback, DeadlineAlert
 from airflow.sdk.configuration import conf
-from monthly_run_tasks import DATASET_FRESH, WAITING, refusal_behind, request_of
+from monthly_run_tasks import APPROVAL, DATASET_FRESH, WAITING, refusal_behind, request_of
 from notice_channels import CHANNELS, deliver
 from queued_at_deadline import QueuedAtDeadline
 
@@ -32,16 +33,21 @@ from apex_tasks.settings import DeadlineSettings, Severity, load_settings
 
 if TYPE_CHECKING:
     from apex_tasks.notice_ledger import NoticeLedger
-    from apex_tasks.notices import Run
+    from apex_tasks.notices import Notice, Run
     from apex_tasks.refusal import Refusal
 
 log = logging.getLogger(__name__)
 
 PUBLISHED = "published"
+ASKED_PREFIX = "approval-asked-"
 DEVIATION_PREFIX = "deviation-"
+REPORT_TAB = "portfolio"
+"""Route of the run page's tab that shows the report."""
 PERFORMANCE, REHEARSAL = "apex_performance", "apex_rehearsal"
 """The DAG that no order waits for."""
 STATES_OF_WAITING = ("up_for_reschedule", "scheduled", "queued", "running")
+AWAITING_INPUT = "awaiting_input"
+"""State of a task that waits for a person."""
 LOOKS, LOOK_SECONDS = 10, 0.5
 
 
@@ -78,6 +84,42 @@ def tell_retry(context: Any) -> None:
     log.warning("Attempt %d of %s failed and is repeated: %s", ti.try_number, ti.task_id, error)
 
 
+def approval_question(context: Any, plan: Any, until: dt.datetime) -> Notice:
+    """Build the question whether a month is published, for Airflow's page and for the message that leads there.
+
+    Parameters
+    ----------
+    context
+        Of the task that asks.
+    plan
+        Reference of the plan, as its task left it.
+    until
+        When the question is withdrawn.
+    """
+    from apex_tasks.apply_costs import PlanReference
+    from apex_tasks.month_summary import alerts_of, summarise_month
+    from apex_tasks.notices import approval_wanted
+    from apex_tasks.store import Store
+
+    ti, request = context["ti"], request_of(context)
+    store, plan = Store(request.settings.home), PlanReference.model_validate(plan)
+    run = _run(ti.dag_id, ti.run_id)
+    return approval_wanted(
+        run,
+        summarise_month(request, plan, None, store),
+        alerts_of(plan, store),
+        until=until,
+        report_at=f"{run.url}/plugin/{REPORT_TAB}",
+        answer_at=_answer_at(run),
+        asked_before=ti.try_number > 1,
+    )
+
+
+def ask_approval(context: Any, question: Notice) -> None:
+    """Send the question; every attempt of the task asks anew, because the page knows only its newest question."""
+    deliver(question, _ledger(context), f"{ASKED_PREFIX}{context['ti'].try_number}")
+
+
 def tell_published(context: Any) -> None:
     """Tell of the published month; a callback of the publish task."""
     from apex_tasks.alerts import evaluate_latency
@@ -108,8 +150,9 @@ def tell_deviation(context: Any) -> None:
     The runs of a month share one mark per figure, so that what stays broken is not told every day again; the next
     published month begins anew.
     """
-    from apex_tasks.judge_performance import PerformanceReference, read_report
+    from apex_tasks.judge_performance import PerformanceReference
     from apex_tasks.notices import deviated
+    from apex_tasks.performance.judgements import read_report
     from apex_tasks.store import Store
 
     ti, store = context["ti"], Store(load_settings().home)
@@ -164,6 +207,7 @@ def _tell_deadline(severity: Severity, minutes: float, context: Any) -> None:
         tasks,
         failed=state == "failed",
         awaited=_awaited(dag_id, run_id) if tasks.get(DATASET_FRESH) in STATES_OF_WAITING else None,
+        answer_at=_answer_at(_run(dag_id, run_id)) if tasks.get(APPROVAL) == AWAITING_INPUT else None,
     )
     deliver(notice, ledger, f"deadline-{deadline['id']}", channels=channels)
 
@@ -175,6 +219,10 @@ def _run(dag_id: str, run_id: str) -> Run:
     url = f"{airflow}/dags/{dag_id}/runs/{quote(run_id)}"
     hit = {PERFORMANCE: NOBODY_WATCHES, REHEARSAL: NOBODY_IS_HIT}.get(dag_id, RERUN_IS_SAFE)
     return Run(dag_id, run_id, url, load_settings().notifications.runbook, hit)
+
+
+def _answer_at(run: Run) -> str:
+    return f"{run.url}/tasks/{APPROVAL}/required_actions"
 
 
 def _ledger(context: Any) -> NoticeLedger:

@@ -1,4 +1,4 @@
-"""Real Prometheus and Alertmanager with their tools, from Debian's packages."""
+"""Real programs that tests run, from Debian's packages: Prometheus, Alertmanager, Chromium."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ PACKAGES = {
     "prometheus": "prometheus",
     "amtool": "prometheus-alertmanager",
     "prometheus-alertmanager": "prometheus-alertmanager",
+    "chromium": "chromium",
 }
 
 

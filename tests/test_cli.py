@@ -118,6 +118,8 @@ def test_every_command_has_help(apex: Apex) -> None:
         ("score", "--as-of", "2025-06-30"),
         ("demo-data",),
         ("run", "--date", "2025-07-01", "--no-such-option"),
+        ("run", "--date", "2025-07-01", "--approve", ": for no one"),
+        ("run", "--date", "2025-07-01", "--approve", "Ada", "--dry-run"),
     ],
 )
 def test_wrong_use_exits_with_2(apex: Apex, arguments: tuple[str, ...]) -> None:
@@ -486,6 +488,24 @@ def test_audit_verify_finds_a_change_and_exits_with_3(apex: Apex, tmp_path: Path
         "records": 1,
         "problems": ["portfolio 2025-07-01/v1: report.html was changed"],
     }
+
+
+def test_approval_is_given_by_name_after_the_report_was_read(
+    apex: Apex, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("APEX_APPROVAL", "true")
+    month = ("run", "--date", "2025-07-01", "--cold-start")
+    message = refusal(apex(*month))
+    assert "2025-07-01 awaits a person's approval" in message
+    (report,) = (tmp_path / "home" / "drafts").glob("*/report.html")
+    assert f"where={report}." in message
+    assert apex(*month, "--dry-run")[0] == 0
+    code, said, _ = apex(*month, "--approve", "Ada: read it twice", "--json")
+    assert (code, json.loads(said)["verdict"]) == (0, "published")
+    approval = portfolio(tmp_path / "home", JULY).read_json("execution.json")["approval"]
+    assert (approval["by"]["name"], approval["note"]) == ("Ada", "read it twice")
+    assert apex("audit", "verify")[0] == 0
+    assert apex(*month)[0] == 0, "what is published already needs no approval"
 
 
 def test_demo_data_and_features_make_a_dataset(apex: Apex, tmp_path: Path) -> None:

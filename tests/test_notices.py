@@ -21,6 +21,7 @@ from apex_tasks.notices import (
     Notice,
     Run,
     RunbookEntry,
+    approval_wanted,
     deadline_passed,
     deviated,
     published,
@@ -31,7 +32,7 @@ from apex_tasks.performance import deviation
 from apex_tasks.performance.benchmarks import Metric
 from apex_tasks.performance.check import Check, CheckName, CheckVerdict
 from apex_tasks.performance.report import PerformanceReport, RebalanceTurnover
-from apex_tasks.refusal import CheckFailed, Refusal, ThresholdBroken
+from apex_tasks.refusal import CheckFailed, Refusal, Rejected, ThresholdBroken, Unanswered
 from apex_tasks.settings import Severity
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -217,6 +218,78 @@ def test_alerts_that_did_not_stop_a_month_stand_in_its_message() -> None:
     for text in both(notice):
         assert "Look in orders.csv." in text
     assert ("Runbook apex_daily_cost_bps", "docs/runbook.md#high-costs") in notice.links
+
+
+def wanted(*alerts: Alert, asked_before: bool = False, **changes: object) -> Notice:
+    return approval_wanted(
+        RUN,
+        SUMMARY.model_copy(update={"verdict": Verdict.PROPOSED, **changes}),
+        alerts,
+        until=DUE,
+        report_at=f"{RUN.url}/plugin/portfolio",
+        answer_at=f"{RUN.url}/tasks/approval/required_actions",
+        asked_before=asked_before,
+    )
+
+
+def test_a_question_tells_what_is_asked_until_when_and_where() -> None:
+    notice = wanted()
+    book = "49 positions, turnover 35.00%, cost 12.35 bps"
+    assert notice.subject == f"[APEX] 2025-11-04 awaits your approval: {book}"
+    for text in both(notice):
+        for word in (
+            "2025-11-04 10:00 JST",
+            "2025-10-31",
+            "2025-10-01/v1",
+            "three prices are old",
+            RUN.run_id,
+        ):
+            assert word in text
+    assert [label for label, _ in notice.links] == ["Report", "Approve or reject", "Runbook"]
+    assert "asks again for your approval" in wanted(asked_before=True).headline
+    warned = wanted(COSTLY)
+    assert warned.severity is Severity.WARNING
+    assert "Look in orders.csv." in both(warned)[0]
+
+
+@given(st.text(max_size=200))
+def test_nothing_from_data_marks_up_the_question(text: str) -> None:
+    facts = wanted(warnings=(text,)).markdown.splitlines()
+    (shown,) = [line for line in facts if line.startswith("- **Data warning:** ")]
+    value = shown.removeprefix("- **Data warning:** ")
+    assert not set(re.sub(r"\\[!-/:-@\[-`{-~]", "", value)) & set(r"""!"#$%&'()*+,-./:;<=>?@[\]^_`{|}~""")
+    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", value) == " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry"), [(Rejected, RunbookEntry.REJECTED), (Unanswered, RunbookEntry.UNANSWERED)]
+)
+def test_what_was_not_approved_leads_to_its_own_heading(kind: type[Refusal], entry: RunbookEntry) -> None:
+    error = kind("it was not approved", expected="e", received="r", where="w", remedy="Ask.")
+    notice = task_failed(RUN, "approval", error, "http://airflow/log")
+    assert dict(notice.links)["Runbook"] == f"docs/runbook.md#{entry}"
+
+
+def test_a_late_run_that_awaits_a_person_says_so_unless_it_has_failed() -> None:
+    page = f"{RUN.url}/tasks/approval/required_actions"
+
+    def late(*, failed: bool) -> Notice:
+        return deadline_passed(
+            RUN,
+            Severity.WARNING,
+            60.0,
+            DUE,
+            {"approval": "awaiting_input", "publish": None},
+            failed=failed,
+            awaited=None,
+            answer_at=page,
+        )
+
+    notice = late(failed=False)
+    assert notice.subject == "[APEX WARNING] apex_monthly is late: it awaits a person's approval"
+    assert dict(notice.links)["Approve or reject"] == page
+    assert dict(notice.links)["Runbook"] == "docs/runbook.md#a-portfolio-awaits-approval"
+    assert "Approve or reject" not in dict(late(failed=True).links)
 
 
 def test_the_runbook_may_lie_anywhere() -> None:

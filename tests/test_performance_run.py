@@ -33,11 +33,12 @@ from statsd_exporter_double import StatsdExporterDouble
 from apex_tasks import cli
 from apex_tasks.cli_display import out
 from apex_tasks.gauges import performance_gauges
-from apex_tasks.judge_performance import PERFORMANCES, PerformanceReference, read_report
+from apex_tasks.judge_performance import PerformanceReference
 from apex_tasks.mark_ledger import LEDGERS
 from apex_tasks.performance.benchmarks import Metric
 from apex_tasks.performance.check import CheckName, CheckVerdict
 from apex_tasks.performance.deviation import Verdict
+from apex_tasks.performance.judgements import PERFORMANCES, read_report
 from apex_tasks.performance.reference_sessions import months_of_same_scores, reference_as_of
 from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.performance_request import PerformanceRequest, resolve_performance_request

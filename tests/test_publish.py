@@ -43,6 +43,7 @@ PUBLISHED_FILES = {
     "portfolio.csv",
     "orders.csv",
     "book.json",
+    "history.json",
     "run.json",
     "report.html",
     "execution.json",
@@ -98,7 +99,7 @@ def frozen_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=lambda _: dt.datetime(2025, 7, 1, tzinfo=dt.UTC))
     for module in (publish_step, audit):
         monkeypatch.setattr(module, "dt", SimpleNamespace(datetime=clock, UTC=dt.UTC))
-    monkeypatch.setattr(draft_step, "render_report", lambda run, plan: b"<html></html>")
+    monkeypatch.setattr(draft_step, "render_report", lambda run, plan, parent: b"<html></html>")
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
@@ -297,7 +298,7 @@ def test_two_homes_and_two_datasets_give_the_same_bytes_but_for_execution_json(
         else:
             assert one[name] == data, name
         compared += 1
-    assert compared == 2 * 7
+    assert compared == 2 * 8
 
 
 def without_execution(manifest: bytes) -> dict[str, Any]:
@@ -337,7 +338,8 @@ def test_run_json_holds_what_determines_the_result(planned: Planned) -> None:
     assert document["parent"] is None
     assert set(document["hashes"]) == {"bundle", "checkpoint", "features", "panel", "scores", "plan"}
     assert set(document["settings"]) == set(type(load_settings()).model_fields) - draft_step.PLACES
-    assert set(document["versions"]) == {"apex-batch", "python", "numpy", "pandas", "pyarrow", "torch"}
+    libraries = {"jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "torch"}
+    assert set(document["versions"]) == {"apex-batch", "python", *libraries}
     orders = published.read_bytes("orders.csv").decode().splitlines()
     assert document["metrics"]["trades"] == len(orders) - 1
     assert published.manifest["identity"] == sorted(RESULTS)

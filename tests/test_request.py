@@ -94,7 +94,17 @@ def test_parameters_win_over_settings_and_nothing_else_changes() -> None:
 
 
 def test_absent_null_and_empty_parameters_mean_the_setting() -> None:
-    names = ("as_of", "bundle", "top_k", "horizon", "policy", "republish_reason", "cold_start", "dry_run")
+    names = (
+        "as_of",
+        "bundle",
+        "top_k",
+        "horizon",
+        "policy",
+        "republish_reason",
+        "cold_start",
+        "dry_run",
+        "approval",
+    )
     assert resolve() == resolve(**dict.fromkeys(names)) == resolve(**dict.fromkeys(names, ""))
     assert resolve().republish_reason is None
     assert resolve().cold_start is False
@@ -112,6 +122,7 @@ def test_absent_null_and_empty_parameters_mean_the_setting() -> None:
         ("features_mode", "guess"),
         ("policy", "boldest"),
         ("dry_run", "perhaps"),
+        ("approval", "perhaps"),
         ("cold_start", 2),
         ("republish_reason", 7),
     ],

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 
+from apex_tasks.dataset.price_history import PriceHistory
+from apex_tasks.dataset.prices import ADJUSTMENT
 from apex_tasks.dataset.schema import (
     ADJUSTMENT_CLOSE,
     CLOSE,
@@ -50,6 +53,33 @@ def read_market_returns(dataset: DatasetFile, last: dt.date) -> MarketReturns:
     """Read the closes of all days up to `last` and average the stocks' returns."""
     price = ADJUSTMENT_CLOSE if dataset.has(ADJUSTMENT_CLOSE) else CLOSE
     days, codes, closes = _read(dataset, price, last)
+    return _average(days, codes, closes, adjusted=price == ADJUSTMENT_CLOSE)
+
+
+def market_returns_of(history: PriceHistory) -> MarketReturns:
+    """The same of prices in memory, whose first day has no return.
+
+    A stock whose row before lies before these prices has no return on the day that it comes back.
+    """
+    adjustment = history.frame[ADJUSTMENT].to_numpy(dtype=np.float64)
+    closes = history.frame[CLOSE].to_numpy(dtype=np.float64)
+    adjusted = bool(np.isfinite(adjustment).any())
+    if adjusted:
+        closes = closes * adjustment
+    keep = np.isfinite(closes)
+    codes, _ = pd.factorize(history.frame[CODE])
+    days = history.frame[DATE].to_numpy().astype("datetime64[D]").astype(np.int32)
+    return _average(days[keep], codes[keep], closes[keep], adjusted=adjusted)
+
+
+def _average(
+    days: npt.NDArray[np.int32],
+    codes: npt.NDArray[np.integer],
+    closes: npt.NDArray[np.float64],
+    *,
+    adjusted: bool,
+) -> MarketReturns:
+    """Mean by day of every stock's return from its row before; the rows come in any order."""
     order = np.lexsort((days, codes))
     days, codes, closes = days[order], codes[order], closes[order]
     same_stock = codes[1:] == codes[:-1]
@@ -62,7 +92,7 @@ def read_market_returns(dataset: DatasetFile, last: dt.date) -> MarketReturns:
         [day_from_epoch(day) for day in sessions],
         sums / np.bincount(number, minlength=len(sessions)),
         int((~usual).sum()),
-        price == ADJUSTMENT_CLOSE,
+        adjusted,
     )
 
 

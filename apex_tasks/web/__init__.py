@@ -1,1 +1,1 @@
-"""The API: published months, and predictions of a bundle; one application for Airflow and for `apex serve`."""
+"""The web application: published results and, standalone, predictions."""

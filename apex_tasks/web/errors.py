@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -93,6 +94,26 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _stopped)
     app.add_exception_handler(Refusal, _refused)
+
+
+class JsonErrors(APIRoute):
+    """Route that answers errors in the one form in any application, also in one that answers people with pages."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the handler."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except RequestValidationError as error:
+                return await _invalid(request, error)
+            except HTTPException as error:
+                return await _stopped(request, error)
+            except Refusal as error:
+                return await _refused(request, error)
+
+        return handle
 
 
 class BugBarrier:

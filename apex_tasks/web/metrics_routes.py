@@ -8,14 +8,23 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from starlette.responses import PlainTextResponse
 
-from apex_tasks.gauges import exposition, published_gauges
+from apex_tasks.gauges import exposition, performance_gauges, published_gauges
 from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.performance.judgements import newest_report
 from apex_tasks.settings import ApexSettings
 from apex_tasks.store import Store
-from apex_tasks.web.errors import documented
+from apex_tasks.web.errors import JsonErrors, documented
 from apex_tasks.web.request_metrics import RequestMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4"
+
+
+def store_metrics(settings: ApexSettings, calendar: TseCalendar) -> str:
+    """Gauges of the newest published month and of its live performance, as Prometheus scrapes them."""
+    store = Store(settings.home)
+    judged = newest_report(store)
+    gauges = published_gauges(store, settings, calendar)
+    return exposition([*gauges, *(performance_gauges(judged) if judged else ())])
 
 
 def metrics_router(
@@ -35,7 +44,7 @@ def metrics_router(
     requests
         Counts of this application's requests.
     """
-    router = APIRouter(tags=["operation"])
+    router = APIRouter(tags=["operation"], route_class=JsonErrors)
 
     @router.get(
         "/metrics",
@@ -48,9 +57,8 @@ def metrics_router(
         dependencies=[Depends(access)],
     )
     def metrics() -> PlainTextResponse:
-        """Gauges of the newest published month, read from the store: a restart leaves no gap."""
-        in_force = settings()
-        text = exposition(published_gauges(Store(in_force.home), in_force, calendar))
+        """Gauges of the newest published month and its performance, read from the store: a restart leaves no gap."""
+        text = store_metrics(settings(), calendar)
         return PlainTextResponse(
             text + (requests.exposition() if requests is not None else ""), media_type=CONTENT_TYPE
         )

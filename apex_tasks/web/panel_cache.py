@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 import apex_tasks
 from apex_tasks.build_panel import PANELS, PanelReference, build_panel, find_panel, panel_key, require_supply
-from apex_tasks.draft import VERSIONED_LIBRARIES
 from apex_tasks.infer import SCORES, infer, read_forecasts, scores_key
 from apex_tasks.refusal import Refusal
 from apex_tasks.request import RunRequest
@@ -26,6 +25,7 @@ from apex_tasks.web.stamps import file_stamp
 
 LOCK = "build"
 GIB = 1 << 30
+COMPUTING_LIBRARIES = ("numpy", "pandas", "pyarrow", "torch")
 HOME_FOLDERS = ("portfolio", "audit")
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class PanelCache:
         self._root = folder
         # What other versions computed may differ in the last digits, so each set of versions has its own part.
         self._part = content_key(
-            apex=apex_tasks.__version__, **{name: version(name) for name in VERSIONED_LIBRARIES}
+            apex=apex_tasks.__version__, **{name: version(name) for name in COMPUTING_LIBRARIES}
         )[:16]
         self._store = Store(folder / self._part)
         self._source = source

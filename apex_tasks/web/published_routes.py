@@ -13,7 +13,7 @@ from apex_tasks.alerts import Alert
 from apex_tasks.published import ORDERS_FILE, PORTFOLIO_FILE, RUN_FILE, PublishedPortfolio, newest_of_month
 from apex_tasks.store import Store
 from apex_tasks.tables import read_csv
-from apex_tasks.web.errors import ApiError, documented
+from apex_tasks.web.errors import ApiError, JsonErrors, documented
 
 
 class _Published(BaseModel):
@@ -84,7 +84,7 @@ def published_router(store: Callable[[], Store]) -> APIRouter:
     store
         Gives the store; called at every request, so that settings in force are used.
     """
-    router = APIRouter(tags=["published"])
+    router = APIRouter(tags=["published"], route_class=JsonErrors)
 
     @router.get(
         "/portfolio/{month}",

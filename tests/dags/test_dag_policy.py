@@ -60,11 +60,12 @@ def test_the_monthly_steps_stand_in_order(bag: DagBag) -> None:
     downstream = {task.task_id: task.downstream_task_ids for task in dag.tasks}
     assert downstream == {
         "dataset_fresh": {"build_panel"},
-        "validate_bundle": {"build_panel", "infer", "apply_costs", "publish"},
-        "build_panel": {"infer", "apply_costs", "publish"},
-        "infer": {"apply_costs", "publish"},
+        "validate_bundle": {"build_panel", "infer", "apply_costs", "approval", "publish"},
+        "build_panel": {"infer", "apply_costs", "approval", "publish"},
+        "infer": {"apply_costs", "approval", "publish"},
         "month_before": {"apply_costs"},
-        "apply_costs": {"publish"},
+        "apply_costs": {"approval", "publish"},
+        "approval": {"publish"},
         "publish": set(),
     }
     assert dag.get_task("dataset_fresh").reschedule
@@ -117,6 +118,7 @@ def test_the_performance_follows_each_month_and_each_weekday(bag: DagBag) -> Non
         ("features_mode", "fill-zero", "guess"),
         ("policy", "baseline", "yolo"),
         ("dry_run", True, "yes"),
+        ("approval", True, "yes"),
         ("cold_start", True, 1),
     ],
 )

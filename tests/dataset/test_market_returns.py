@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from small_market import FEATURE_COLUMNS, LAST_SESSION, SmallMarket, replaced, write_table
 
 from apex_tasks.dataset.features import FeaturePlan, FeatureSource, SourceKind
-from apex_tasks.dataset.market_returns import read_market_returns
+from apex_tasks.dataset.market_returns import market_returns_of, read_market_returns
+from apex_tasks.dataset.price_history import PriceHistory
+from apex_tasks.dataset.prices import read_prices
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.dataset.session_days import last_session
 from apex_tasks.dataset.session_features import read_session_features
@@ -94,3 +96,31 @@ def test_features_of_single_sessions_are_the_columns_of_those_rows(market: Small
         rows = market.dates == day
         columns = [market.values(name)[rows] for name in names]
         np.testing.assert_allclose(values, np.column_stack([*columns, columns[0] - columns[1]]), atol=1e-6)
+
+
+@pytest.mark.parametrize("price", ["AdjustmentClose", "Close"])
+def test_prices_in_memory_have_the_same_returns(market: SmallMarket, tmp_path: Path, price: str) -> None:
+    random = np.random.default_rng(11)
+    closes = market.values("Close")
+    gaps = random.integers(0, len(closes), 200)
+    closes[gaps[:100]], closes[gaps[100:]] = math.nan, closes[gaps[100:]] * 2.5
+    table = replaced(market.table, Close=closes, AdjustmentClose=closes / 4)
+    table = table.drop_columns(["AdjustmentClose"]) if price == "Close" else table
+    dataset = open_dataset(write_table(table, tmp_path / "d.parquet"))
+    last = dt.date(2025, 9, 30)
+    expected, found = (
+        read_market_returns(dataset, last),
+        market_returns_of(PriceHistory(read_prices(dataset, dt.date.min, last))),
+    )
+    assert (found.days, found.left_out, found.adjusted) == (
+        expected.days,
+        expected.left_out,
+        price == "AdjustmentClose",
+    )
+    assert found.left_out > 50
+    assert found.returns.tolist() == pytest.approx(expected.returns.tolist(), rel=1e-9, abs=1e-15)
+
+    # Rows before the first one that is known: no return on the first day, and the same ones after it.
+    start = dt.date(2025, 8, 1)
+    later = market_returns_of(PriceHistory(read_prices(dataset, start, last)))
+    assert later.days == [day for day in expected.days if day > start]

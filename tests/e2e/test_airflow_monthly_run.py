@@ -42,6 +42,7 @@ TASKS = (
     "infer",
     "month_before",
     "apply_costs",
+    "approval",
     "publish",
 )
 RUN_SECONDS = 120.0
@@ -228,6 +229,7 @@ def test_published_folder_reads_back(world: World, history: History) -> None:
         "scores.parquet",
         "portfolio.csv",
         "orders.csv",
+        "history.json",
         "run.json",
         "report.html",
         "execution.json",
@@ -335,6 +337,7 @@ def test_run_without_logical_date_repeats_the_month_and_changes_nothing(
         ("horizon", 7),
         ("policy", "best"),
         ("dry_run", "perhaps"),
+        ("approval", "perhaps"),
     ],
 )
 def test_bad_parameter_is_answered_with_400(world: World, parameter: str, value: object) -> None:
@@ -362,9 +365,7 @@ def test_changed_bundle_is_refused_at_once_and_nothing_is_published(
     assert state == "failed"
     task = world.client.tasks(DAG_ID, run_id)["validate_bundle"]
     assert (task["state"], task["try_number"]) == ("failed", 1)
-    assert {world.states(run_id)[name] for name in ("build_panel", "infer", "apply_costs", "publish")} == {
-        "upstream_failed"
-    }
+    assert {world.states(run_id)[name] for name in TASKS[2:] if name != "month_before"} == {"upstream_failed"}
     log = world.client.task_log(DAG_ID, run_id, "validate_bundle")
     assert checkpoint.name in log
     assert all(word in log for word in ("expected=", "received=", "What to do:"))
@@ -383,6 +384,7 @@ def test_failed_month_stops_the_next_one_with_a_message(world: World, history: H
     assert world.states(runs[first]) == {
         **dict.fromkeys(TASKS, "success"),
         "apply_costs": "failed",
+        "approval": "upstream_failed",
         "publish": "upstream_failed",
     }
     assert "cold_start" in world.client.task_log(DAG_ID, runs[first], "apply_costs")
@@ -390,6 +392,7 @@ def test_failed_month_stops_the_next_one_with_a_message(world: World, history: H
         **dict.fromkeys(TASKS, "success"),
         "month_before": "failed",
         "apply_costs": "upstream_failed",
+        "approval": "upstream_failed",
         "publish": "upstream_failed",
     }
     said = world.client.task_log(DAG_ID, runs[second], "month_before")

@@ -290,6 +290,7 @@ def test_every_published_file_is_that_of_the_plain_steps(world: World, story: St
             "orders.csv",
             "scores.parquet",
             "book.json",
+            "history.json",
             "run.json",
             "report.html",
         }
@@ -350,7 +351,7 @@ def test_a_failed_month_stops_those_after_it_and_leaves_those_before(story: Stor
         first = "apply_costs" if month == BROKEN else "month_before"
         assert states == {
             **dict.fromkeys(EARLY, "success"),
-            **dict.fromkeys(("month_before", "apply_costs", "publish"), "upstream_failed"),
+            **dict.fromkeys(("month_before", "apply_costs", "approval", "publish"), "upstream_failed"),
             **({"month_before": "success"} if month == BROKEN else {}),
             first: "failed",
         }
@@ -367,7 +368,7 @@ def test_garbage_after_the_as_of_session_changed_no_byte(
 ) -> None:
     """The last sound month was published while everything newer was garbage; the garbage is no small change."""
     ours = {name for name in story.before_repair if name.startswith(f"portfolio/{SOUND}/")}
-    assert len(ours) == 8
+    assert len(ours) == 9
     for path in ours:
         name = Path(path).name
         if name not in ("execution.json", "manifest.json"):

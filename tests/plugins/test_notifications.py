@@ -351,6 +351,18 @@ def test_a_late_run_that_waits_says_for_what(servers: NoticeServers, dag_states:
     assert headlines(servers) == [f"[APEX WARNING] {DAG_ID} is late: it is wrong"]
 
 
+def test_a_late_run_that_awaits_a_person_says_so(servers: NoticeServers, dag_states: dict[str, Any]) -> None:
+    dag_states["tasks"] = {"apply_costs": "success", "approval": "awaiting_input"}
+    pass_deadline(1)
+    dag_states["tasks"]["approval"] = "queued"  # answered
+    pass_deadline(2)
+    assert headlines(servers) == [
+        f"[APEX WARNING] {DAG_ID} is late: it awaits a person's approval",
+        f"[APEX WARNING] {DAG_ID} is late",
+    ]
+    assert f"/runs/{RUN_ID}/tasks/approval/required_actions" in servers.posts[0].text
+
+
 def test_a_sensor_that_is_just_looking_is_asked_again(
     monkeypatch: pytest.MonkeyPatch, servers: NoticeServers, dag_states: dict[str, Any]
 ) -> None:

@@ -1,0 +1,32 @@
+"""The month's report: one self-contained HTML page, and the verdict that it opens with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from apex_tasks.store import Artifact
+
+
+def render_report(run: Mapping[str, Any], plan: Artifact, parent: Artifact | None) -> bytes:
+    """Render a month.
+
+    Parameters
+    ----------
+    run
+        Content of run.json.
+    plan
+        Artifact with scores.parquet, portfolio.csv, book.json and history.json: the plan, or what was
+        published of it.
+    parent
+        The published portfolio that `run` names as its parent; None from cash.
+
+    Returns
+    -------
+    bytes
+        UTF-8 HTML without scripts and without any reference to the network; all text is escaped. The same inputs
+        give the same bytes.
+    """
+    from apex_tasks.report.page import render  # brings matplotlib, which nothing else here needs
+
+    return render(run, plan, parent)

@@ -1,0 +1,26 @@
+"""The mark that a month carries in a list: its verdict as a word, a symbol and a colour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from apex_tasks.report.verdict import State, verdict_of
+
+
+class Mark(NamedTuple):
+    """A word and a symbol, so that no colour has to tell; `tone` names the colour."""
+
+    word: str
+    symbol: str
+    tone: str
+
+
+DAMAGED = Mark("DAMAGED", "✕", "bad")
+_SIGNS = {State.OK: ("✓", "good"), State.WARNED: ("●", "noted"), State.ALERT: ("▲", "warned")}
+
+
+def mark_of(run: Mapping[str, Any]) -> Mark:
+    """The mark of a month by its run.json, with the verdict of its report."""
+    verdict = verdict_of(run)
+    return Mark(verdict.word, *_SIGNS[verdict.state])
