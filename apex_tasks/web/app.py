@@ -28,7 +28,7 @@ from apex_tasks.web.request_metrics import MetricsMiddleware, RequestMetrics
 from apex_tasks.web.security_headers import SecurityHeaders
 
 TITLE = "APEX Batch"
-DOCS_PATH, REDOC_PATH, DOCS_FILES = "/docs", "/redoc", "/static-offline-docs"
+DOCS_PATH, DOCS_FILES = "/docs", "/static-offline-docs"
 _DESCRIPTION = (
     "Ranks the Tokyo market and shows what was published. Errors are always "
     '`{"detail": [{"field": ..., "reason": ...}]}`.'
@@ -106,14 +106,14 @@ def create_app(
     metrics = None if prediction is None else prediction.metrics
     middleware = [
         *([] if metrics is None else [Middleware(MetricsMiddleware, metrics=metrics)]),
-        Middleware(SecurityHeaders, docs=(DOCS_PATH, REDOC_PATH, DOCS_FILES) if docs else ()),
+        Middleware(SecurityHeaders, docs=(DOCS_PATH, DOCS_FILES) if docs else ()),
         Middleware(BugBarrier),
         *([] if limits is None else _bounds(limits)),
     ]
     make = FastAPIOffline if docs else FastAPI
     app: FastAPI = make(
         docs_url=DOCS_PATH if docs else None,
-        redoc_url=REDOC_PATH if docs else None,
+        redoc_url=None,  # it asks another host for its logo
         title=TITLE,
         version=apex_tasks.__version__,
         description=_DESCRIPTION,

@@ -79,6 +79,7 @@ def test_panels_of_other_versions_are_not_used_but_make_room(
     assert len(complete(tmp_path, "panels")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
