@@ -13,12 +13,14 @@ from urllib.parse import quote
 import apex_web
 import pytest
 from apex_web import DAG_ID, TOKEN_VARIABLE, ApexWebPlugin, LazyWebApp
+from monthly_run_tasks import REFUSAL
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from apex_tasks.performance.judgements import PERFORMANCES, REPORT_FILE
 from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.published import RUN_FILE, latest_version, published_dates
+from apex_tasks.refusal import Refusal
 from apex_tasks.store import Artifact, Store, canonical_json
 
 PAGES = (
@@ -363,6 +365,19 @@ def test_a_run_without_a_portfolio(
     assert page.status_code == 200
     assert words in page.text
     assert "<iframe" not in page.text
+
+
+@pytest.mark.parametrize(("state", "shown"), [("failed", True), ("running", False)])
+def test_a_refused_run_says_why_until_its_task_runs_again(
+    visitor: Visitor, runs: Callable[..., None], state: str, shown: bool
+) -> None:
+    refusal = Refusal(
+        "no such <b>file</b>", expected="one", received="none", where="/d.parquet", remedy="Copy it."
+    )
+    runs(f"refused_{state}", state, {"infer": state}, xcoms={("infer", REFUSAL): vars(refusal)})
+    text = visitor("viewer").get(f"/apex/report/{DAG_ID}/refused_{state}").text
+    assert ("infer: no such &lt;b&gt;file&lt;/b&gt;: expected=one, received=none" in text) is shown
+    assert ("What to do: Copy it." in text) is shown
 
 
 def test_what_a_cleared_run_left_before_is_not_shown(visitor: Visitor, runs: Callable[..., None]) -> None:

@@ -492,6 +492,16 @@ def test_a_run_that_published_nothing_says_why(
     assert ('http-equiv="refresh"' in text) == (not has_draft and not state.ended)
 
 
+def test_tasks_with_one_cause_say_it_once(serve: Serve, chain: Path) -> None:
+    tasks = [
+        TaskState(task_id=name, state="failed", page=f"/log/{name}", refusal=refusal)
+        for name, refusal in (("one", "no data"), ("two", None), ("three", "no data"))
+    ]
+    state = RunState(run_id="run", state="failed", tasks=tuple(tasks))
+    text = serve(chain, run=state).get(f"/apex/report/{DAG_ID}/run").text
+    assert "one, three: no data two failed. The last lines of its log say why." in text
+
+
 def test_the_person_who_rejected_is_named(serve: Serve, drafted: tuple[Path, str]) -> None:
     states_by_name = {name: came_to for name, came_to, *_ in states()}
     state = RunState(run_id="run", draft=drafted[1], **states_by_name["rejected"])
