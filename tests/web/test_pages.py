@@ -147,7 +147,7 @@ def test_months_are_listed_newest_first(serve: Serve, chain: Path) -> None:
         assert row[2].strip().endswith("OK")
         assert row[3:7] == [
             str(metrics["positions"]),
-            f"{100 * metrics['turnover']:.1f} %",
+            f"{100 * metrics['turnover']:.1f}%",
             f"{metrics['apex_daily_cost_bps']:.2f}",
             f"{metrics['portfolio_value_jpy']:,.0f}",
         ]
