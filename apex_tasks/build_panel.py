@@ -77,9 +77,18 @@ class PanelReference(BaseModel):
 
 
 def build_panel(
-    request: RunRequest, bundle: ResolvedBundle, store: Store, progress: ReportProgress | None = None
+    request: RunRequest,
+    bundle: ResolvedBundle,
+    store: Store,
+    progress: ReportProgress | None = None,
+    dataset_sha256: str | None = None,
 ) -> PanelReference:
     """Build the as-of session's panel, or find it in the store.
+
+    Parameters
+    ----------
+    dataset_sha256
+        Hash of the dataset file where the caller knows it; it is computed otherwise.
 
     Raises
     ------
@@ -87,8 +96,29 @@ def build_panel(
         The dataset lacks the as-of session, has duplicate or null keys, holds ranks for amounts, or leaves
         fewer eligible stocks than the bundle's `min_stocks_per_day`.
     """
-    dataset_sha256 = file_sha256(open_dataset(request.dataset).path)
-    key = content_key(
+    sha256 = dataset_sha256 or file_sha256(open_dataset(request.dataset).path)
+    reference = find_panel(request, bundle, store, sha256)
+    if reference is None:
+        key = panel_key(request, bundle, sha256)
+        artifact = _build(request, bundle, store, key, progress)
+        reference = _reference(key, artifact, sha256, cached=False)
+    normalization = request.settings.ranking.normalization
+    require_supply(reference.eligible, bundle, request.as_of, request.dataset, normalization)
+    return reference
+
+
+def find_panel(
+    request: RunRequest, bundle: ResolvedBundle, store: Store, dataset_sha256: str
+) -> PanelReference | None:
+    """The as-of session's panel if it is in the store, whatever its supply."""
+    key = panel_key(request, bundle, dataset_sha256)
+    artifact = store.find(PANELS, key)
+    return None if artifact is None else _reference(key, artifact, dataset_sha256, cached=True)
+
+
+def panel_key(request: RunRequest, bundle: ResolvedBundle, dataset_sha256: str) -> str:
+    """Key of the as-of session's panel in the store."""
+    return content_key(
         dataset=dataset_sha256,
         as_of=request.as_of,
         lookback=bundle.lookback,
@@ -99,21 +129,6 @@ def build_panel(
         price_history_days=PRICE_HISTORY_DAYS,
         files=PANEL_FILES,
     )
-    stored = store.find(PANELS, key)
-    cached = stored is not None
-    artifact = stored or _build(request, bundle, store, key, progress)
-    reference = PanelReference.model_validate(
-        {
-            "key": key,
-            "content_hash": artifact.content_hash,
-            "dataset_sha256": dataset_sha256,
-            "cached": cached,
-            **artifact.details,
-        }
-    )
-    normalization = request.settings.ranking.normalization
-    require_supply(reference.eligible, bundle, request.as_of, request.dataset, normalization)
-    return reference
 
 
 def require_supply(
@@ -154,6 +169,18 @@ def read_panel_prices(artifact: Artifact) -> pd.DataFrame:
 def read_panel_risk_factors(artifact: Artifact) -> pd.DataFrame:
     """Risk factors of a stored panel, as `dataset.risk_factors.read_risk_factors` gives them."""
     return read_table(artifact, FACTORS)
+
+
+def _reference(key: str, artifact: Artifact, dataset_sha256: str, *, cached: bool) -> PanelReference:
+    return PanelReference.model_validate(
+        {
+            "key": key,
+            "content_hash": artifact.content_hash,
+            "dataset_sha256": dataset_sha256,
+            "cached": cached,
+            **artifact.details,
+        }
+    )
 
 
 def _build(

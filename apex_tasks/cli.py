@@ -33,6 +33,7 @@ from apex_tasks.cli_options import (
 )
 from apex_tasks.cli_performance import performance_app
 from apex_tasks.cli_rehearsal import rehearsal_app
+from apex_tasks.cli_serve import serve_app
 from apex_tasks.demo.defaults import DEFAULT_END, DEFAULT_SEED, DEFAULT_SESSIONS, DEFAULT_STOCKS
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import load_settings
@@ -48,6 +49,7 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(backtest_app)
 app.add_typer(performance_app)
 app.add_typer(rehearsal_app)
+app.add_typer(serve_app)
 
 
 def main() -> None:

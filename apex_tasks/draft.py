@@ -31,6 +31,7 @@ PLACES = {
     "notifications",
     "deadlines",
     "statsd",
+    "serve",
 }
 """Settings that say where a run happens, who is told or asked and how it is judged later, not what it computes."""
 WHEREABOUTS = {"source", "folder", "dataset"}

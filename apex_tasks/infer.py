@@ -54,29 +54,43 @@ class ScoresReference(BaseModel):
 
 
 def infer(
-    request: RunRequest, bundle: ResolvedBundle, panel: PanelReference, store: Store
+    request: RunRequest,
+    bundle: ResolvedBundle,
+    panel: PanelReference,
+    store: Store,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> ScoresReference:
     """Score the panel's windows, or find the scores in the store.
+
+    Parameters
+    ----------
+    weights
+        The verified checkpoint's tensors where the caller holds them; else the kept bundle is read.
 
     Raises
     ------
     Refusal
         The panel or the checkpoint was changed since its step, or a score is not finite.
     """
-    key = content_key(
-        panel=panel.content_hash,
-        checkpoint=bundle.checkpoint_sha256,
-        model=bundle.model.model_dump(mode="json"),
-    )
+    key = scores_key(bundle, panel)
     started = time.perf_counter()
     stored = store.find(SCORES, key)
-    artifact = stored or _score(request, bundle, store.get(PANELS, panel.key), store, key)
+    artifact = stored or _score(request, bundle, store.get(PANELS, panel.key), store, key, weights)
     return ScoresReference(
         key=key,
         content_hash=artifact.content_hash,
         stocks=artifact.details["stocks"],
         latency_ms=(time.perf_counter() - started) * 1000,
         cached=stored is not None,
+    )
+
+
+def scores_key(bundle: ResolvedBundle, panel: PanelReference) -> str:
+    """Key of the panel's scores in the store."""
+    return content_key(
+        panel=panel.content_hash,
+        checkpoint=bundle.checkpoint_sha256,
+        model=bundle.model.model_dump(mode="json"),
     )
 
 
@@ -144,12 +158,19 @@ def forecast(
     return pd.DataFrame({CODE: codes, **{f"h{h}": scores[:, i] for i, h in enumerate(shape.horizons)}})
 
 
-def _score(request: RunRequest, bundle: ResolvedBundle, panel: Artifact, store: Store, key: str) -> Artifact:
+def _score(
+    request: RunRequest,
+    bundle: ResolvedBundle,
+    panel: Artifact,
+    store: Store,
+    key: str,
+    weights: Mapping[str, Tensor] | None,
+) -> Artifact:
     windows = read_windows(panel)
     with panel.local_file(ROWS) as rows_file:
         forecasts = forecast(
             bundle,
-            open_checkpoint(bundle),
+            open_checkpoint(bundle) if weights is None else weights,
             np.load(rows_file, mmap_mode="r", allow_pickle=False),
             windows[CODE],
             windows[WINDOW_START].to_numpy(),

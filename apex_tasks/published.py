@@ -84,6 +84,14 @@ def latest_version(store: Store, rebalance_date: dt.date) -> PublishedPortfolio 
     return None
 
 
+def newest_of_month(store: Store, month: str) -> PublishedPortfolio | None:
+    """The newest complete version of a month given as `YYYY-MM`, or None."""
+    for day in reversed([day for day in rebalance_dates(store) if f"{day:%Y-%m}" == month]):
+        if (found := latest_version(store, day)) is not None:
+            return found
+    return None
+
+
 def last_published_before(store: Store, rebalance_date: dt.date) -> PublishedPortfolio | None:
     """The newest portfolio of an earlier rebalance date, or None."""
     for day in reversed([day for day in rebalance_dates(store) if day < rebalance_date]):

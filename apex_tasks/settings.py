@@ -285,6 +285,43 @@ class StatsdSettings(_Section):
     )
 
 
+class ServeSettings(_Section):
+    """How `apex serve` answers, whom, and how much."""
+
+    host: str = Field("127.0.0.1", description="Address that `apex serve` listens on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8000, description="Its port; 0: a free one, which it prints."
+    )
+    cache_dir: str = Field(
+        "apex_cache", description="Local folder of its panels and scores; never the store `home`."
+    )
+    cache_max_gib: Annotated[float, Field(gt=0)] = Field(
+        10.0,
+        description="Size of that folder above which the panels and scores used longest ago are removed.",
+    )
+    api_key_file: str | None = Field(
+        None,
+        description="File with one API key a line, read again when it changes; no key: only this host is served.",
+    )
+    api_key_hashes: Annotated[str, Field(pattern=r"^[0-9a-f]{64}(, ?[0-9a-f]{64})*$")] | None = Field(
+        None, description="SHA-256 of API keys in hex, separated by commas, instead of the file or beside it."
+    )
+    rate_limit: Annotated[str, Field(pattern=r"^[1-9][0-9]*/(second|minute|hour|day)$")] = Field(
+        "6000/minute", description="Most requests of one client address; more are answered with 429."
+    )
+    max_body_bytes: Annotated[int, Field(ge=1)] = Field(
+        65_536, description="Largest request body; a larger one is answered with 413."
+    )
+    body_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="Seconds until a request body that does not arrive is given up with 408."
+    )
+    request_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        120.0,
+        description="Seconds until a prediction that is not ready is answered with 503; the computation goes on.",
+    )
+    docs: bool = Field(True, description="Serve the interactive documentation under /docs.")
+
+
 class AlertThreshold(_Section):
     """A bound on one metric; the alert fires when `metric comparison bound` is true."""
 
@@ -340,6 +377,7 @@ class ApexSettings(BaseSettings):
     notifications: NotificationSettings = NotificationSettings()
     deadlines: DeadlineSettings = DeadlineSettings()
     statsd: StatsdSettings = StatsdSettings()
+    serve: ServeSettings = ServeSettings()
     thresholds: tuple[AlertThreshold, ...] = Field(
         (), description="Alert thresholds: metric, comparison, bound, severity, remedy, runbook heading."
     )

@@ -1,0 +1,143 @@
+"""The application: published months in Airflow, and everything in `apex serve`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+
+import apex_tasks
+from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.settings import ApexSettings, ServeSettings
+from apex_tasks.store import Store
+from apex_tasks.web.errors import BugBarrier, add_error_handlers, documented
+from apex_tasks.web.health import health_router
+from apex_tasks.web.metrics_routes import metrics_router
+from apex_tasks.web.prediction_routes import prediction_router
+from apex_tasks.web.predictor import Predictor
+from apex_tasks.web.published_routes import published_router
+from apex_tasks.web.request_limits import BodyTimeout, DeclaredSizeLimit, RateLimit
+from apex_tasks.web.request_metrics import MetricsMiddleware, RequestMetrics
+from apex_tasks.web.security_headers import SecurityHeaders
+
+TITLE = "APEX Batch"
+DOCS_PATH, REDOC_PATH, DOCS_FILES = "/docs", "/redoc", "/static-offline-docs"
+_DESCRIPTION = (
+    "Ranks the Tokyo market and shows what was published. Errors are always "
+    '`{"detail": [{"field": ..., "reason": ...}]}`.'
+)
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may ask: two FastAPI dependencies.
+
+    Attributes
+    ----------
+    callers
+        For predictions and published months.
+    probes
+        For health and metrics.
+    """
+
+    callers: Callable[..., Any]
+    probes: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the routes of predictions need.
+
+    Attributes
+    ----------
+    predictor
+        Answers them.
+    cache_folder
+        Where its panels lie; None: it keeps none.
+    metrics
+        Where its requests are counted.
+    """
+
+    predictor: Predictor
+    cache_folder: Path | None
+    metrics: RequestMetrics
+
+
+def create_app(
+    settings: Callable[[], ApexSettings],
+    access: Access,
+    calendar: TseCalendar,
+    *,
+    prediction: Prediction | None = None,
+    limits: ServeSettings | None = None,
+    docs: bool = False,
+) -> FastAPI:
+    """Make the application.
+
+    Parameters
+    ----------
+    settings
+        Gives the settings in force; called at every request for what was published.
+    access
+        Who may ask.
+    calendar
+        TSE sessions.
+    prediction
+        Adds `/predict`, `/available-dates` and `/health`; None, as in Airflow: only what was published.
+    limits
+        Bounds on requests; None where the surrounding server has its own.
+    docs
+        Serve the interactive documentation, which needs nothing from the internet.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if prediction is not None:
+            prediction.predictor.prepare()
+        yield
+
+    metrics = None if prediction is None else prediction.metrics
+    middleware = [
+        *([] if metrics is None else [Middleware(MetricsMiddleware, metrics=metrics)]),
+        Middleware(SecurityHeaders, docs=(DOCS_PATH, REDOC_PATH, DOCS_FILES) if docs else ()),
+        Middleware(BugBarrier),
+        *([] if limits is None else _bounds(limits)),
+    ]
+    make = FastAPIOffline if docs else FastAPI
+    app: FastAPI = make(
+        docs_url=DOCS_PATH if docs else None,
+        redoc_url=REDOC_PATH if docs else None,
+        title=TITLE,
+        version=apex_tasks.__version__,
+        description=_DESCRIPTION,
+        middleware=middleware,
+        lifespan=lifespan,
+        responses=documented(500) | ({} if limits is None else documented(429)),
+    )
+    add_error_handlers(app)
+    app.include_router(
+        published_router(lambda: Store(settings().home)),
+        dependencies=[Depends(access.callers)],
+        responses=documented(401, 403),
+    )
+    app.include_router(metrics_router(settings, calendar, access.probes, metrics))
+    if prediction is not None:
+        app.include_router(prediction_router(prediction.predictor, access.callers))
+        app.include_router(health_router(prediction.predictor, prediction.cache_folder, access.probes))
+    return app
+
+
+def _bounds(limits: ServeSettings) -> list[Middleware]:
+    return [
+        Middleware(RateLimit, rate=limits.rate_limit),
+        Middleware(DeclaredSizeLimit, max_bytes=limits.max_body_bytes),
+        Middleware(RequestBodyLimitMiddleware, max_body_size=limits.max_body_bytes),
+        Middleware(BodyTimeout, seconds=limits.body_timeout_seconds),
+    ]
