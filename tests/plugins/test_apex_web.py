@@ -37,6 +37,7 @@ PAGES = (
     "/apex/report/another/run",
     "/apex/report/%00/%0b",
 )
+THIS_HOST = "http://127.0.0.1:8080"
 Visitor = Callable[[str | None], TestClient]
 
 
@@ -51,7 +52,7 @@ def application() -> Starlette:
 
 @pytest.fixture
 def web(application: Starlette) -> TestClient:
-    return TestClient(application, client=("127.0.0.1", 1))
+    return TestClient(application, base_url=THIS_HOST, client=("127.0.0.1", 1))
 
 
 def test_it_tells_the_last_published_month(
@@ -153,7 +154,9 @@ def test_who_may_read(
         monkeypatch.setenv(TOKEN_VARIABLE, token)
     headers = {} if sent is None else {"Authorization": sent}
     assert (
-        TestClient(application, client=(client, 1)).get("/apex/metrics", headers=headers).status_code
+        TestClient(application, base_url=THIS_HOST, client=(client, 1))
+        .get("/apex/metrics", headers=headers)
+        .status_code
         == status
     )
 
@@ -275,6 +278,27 @@ def test_every_page_and_file_is_for_people_whom_airflow_knows(visitor: Visitor, 
     assert forged.get(path).status_code == 403
     assert visitor("").get(path).status_code == (404 if "%0b" in path else 403)
     assert visitor("viewer").get(path).status_code in (200, 404, 422)
+
+
+def test_programs_get_json_with_airflows_token(visitor: Visitor, chain: Path) -> None:
+    for month in ("2025-08", "1999-01"):
+        assert visitor(None).get(f"/apex/portfolio/{month}").status_code == 401
+        assert visitor("").get(f"/apex/portfolio/{month}").status_code == 403
+    reader = visitor("viewer")
+    month = reader.get("/apex/portfolio/2025-08").json()
+    assert month["rebalance_date"] == "2025-08-01"
+    assert len(month["positions"]) == month["metrics"]["positions"]
+    unknown = reader.get("/apex/portfolio/1999-01")
+    assert unknown.status_code == 404
+    assert unknown.json() == {"detail": [{"field": "month", "reason": "nothing is published for 1999-01"}]}
+    for path in (
+        "/apex/predict",
+        "/apex/health",
+        "/apex/available-dates",
+        "/apex/openapi.json",
+        "/apex/docs",
+    ):
+        assert reader.get(path).status_code == 404, "in Airflow only what was published"
 
 
 def test_the_way_to_the_login_leads_back(visitor: Visitor) -> None:
