@@ -1,4 +1,4 @@
-"""Real programs that tests run, from Debian's packages: Prometheus, Alertmanager, Chromium."""
+"""Real programs that tests run, from Debian's packages: Prometheus, Alertmanager, Chromium, systemd."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "prometheus-alertmanager": "prometheus-alertmanager",
     "chromium": "chromium",
+    "systemd-analyze": "systemd",
 }
 
 

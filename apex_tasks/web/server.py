@@ -6,7 +6,8 @@ import logging
 import socket
 from pathlib import Path
 
-from apex_tasks.market.calendar import TseCalendar
+from fastapi import FastAPI
+
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings
 from apex_tasks.web.access import KeyAccess, KeyRing
@@ -23,8 +24,8 @@ GRACE_SECONDS = 30
 logger = logging.getLogger("apex_tasks.web")
 
 
-def serve(source: InputSource, settings: ApexSettings, *, use_cache: bool) -> None:
-    """Serve until a signal stops the process; open requests are answered first.
+def make_app(source: InputSource, settings: ApexSettings, *, use_cache: bool) -> FastAPI:
+    """Make the application of `apex serve`.
 
     Parameters
     ----------
@@ -38,28 +39,38 @@ def serve(source: InputSource, settings: ApexSettings, *, use_cache: bool) -> No
     Raises
     ------
     Refusal
-        The address is taken, the keys cannot be read, or the cache folder is a store.
+        The keys cannot be read, or the cache folder is a store.
     """
-    import uvicorn
-
     serving = settings.serve
-    _log_to_stderr()
-    calendar = TseCalendar.load()
     folder = Path(serving.cache_dir) if use_cache else None
     metrics = RequestMetrics()
     cache = None if folder is None else PanelCache(folder, source, int(serving.cache_max_gib * GIB))
     keys = KeyRing(serving)
     if not keys.hashes:
         logger.warning("No API key is configured: only this host is served")
-    app = create_app(
+    return create_app(
         lambda: settings,
         Access(callers=KeyAccess(keys), probes=KeyAccess(keys, open_to_this_host=True)),
-        calendar,
+        source.calendar,
         prediction=Prediction(Predictor(source, cache, metrics), folder, metrics),
         limits=serving,
         docs=serving.docs,
     )
-    listening = _listen(serving.host, serving.port)
+
+
+def serve(source: InputSource, settings: ApexSettings, *, use_cache: bool) -> None:
+    """Serve until a signal stops the process; open requests are answered first.
+
+    Raises
+    ------
+    Refusal
+        As `make_app`, or the address is taken.
+    """
+    import uvicorn
+
+    _log_to_stderr()
+    app = make_app(source, settings, use_cache=use_cache)
+    listening = _listen(settings.serve.host, settings.serve.port)
     host, port = listening.getsockname()[:2]
     logger.info("Listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
     config = uvicorn.Config(
