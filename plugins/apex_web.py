@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 import logging
-import os
 from collections.abc import MutableMapping
 from functools import cache
 from typing import Any
@@ -76,24 +73,30 @@ class ApexWebPlugin(AirflowPlugin):
 def _application() -> Any:
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
     from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
-    from fastapi import Depends, FastAPI
+    from fastapi import Depends
     from run_state import check_ids, read_run_state
 
+    from apex_tasks.market.calendar import TseCalendar
+    from apex_tasks.settings import load_settings
+    from apex_tasks.web.access import ScraperAccess
+    from apex_tasks.web.app import Access, create_app
     from apex_tasks.web.page_answers import answer_readably
     from apex_tasks.web.page_routes import published_pages, run_pages
 
-    application = FastAPI(title="APEX Batch", docs_url=None, redoc_url=None, openapi_url=None)
-    application.add_route("/metrics", _metrics)
     of_portfolios = requires_access_dag(method="GET", param_dag_id=DAG_ID)
     of_the_run = requires_access_dag(method="GET", access_entity=DagAccessEntity.TASK_INSTANCE)
-    application.include_router(published_pages(DAG_ID), dependencies=[Depends(of_portfolios)])
-    # Nobody learns anything before the login, and nothing strange reaches the database.
-    application.include_router(
-        run_pages(DAG_ID, read_run_state),
-        dependencies=[Depends(get_user), Depends(check_ids), Depends(of_the_run)],
-    )
-    answer_readably(application, _login)
-    return application
+
+    def add_pages(application: Any) -> None:
+        application.include_router(published_pages(DAG_ID), dependencies=[Depends(of_portfolios)])
+        # Nobody learns anything before the login, and nothing strange reaches the database.
+        application.include_router(
+            run_pages(DAG_ID, read_run_state),
+            dependencies=[Depends(get_user), Depends(check_ids), Depends(of_the_run)],
+        )
+        answer_readably(application, _login)
+
+    access = Access(callers=of_portfolios, probes=ScraperAccess(TOKEN_VARIABLE))
+    return create_app(load_settings, access, TseCalendar.load(), pages=add_pages)
 
 
 def _login(request: Any) -> list[tuple[str, str]]:
@@ -108,40 +111,3 @@ async def _say_unavailable(send: Any) -> None:
     await send({"type": "http.response.start", "status": 500, "headers": headers})
     body = b"APEX Batch could not be loaded; the web server's log says why.\n"
     await send({"type": "http.response.body", "body": body})
-
-
-def _metrics(request: Any) -> Any:
-    """Gauges of the newest published month and its performance, read from the store: a restart leaves no gap."""
-    from starlette.responses import PlainTextResponse
-
-    from apex_tasks.gauges import exposition, performance_gauges, published_gauges
-    from apex_tasks.market.calendar import TseCalendar
-    from apex_tasks.performance.judgements import newest_report
-    from apex_tasks.refusal import Refusal
-    from apex_tasks.settings import load_settings
-    from apex_tasks.store import Store
-
-    if not _may_read(request):
-        return PlainTextResponse(
-            f"Metrics are for this host, or for a bearer of the token in {TOKEN_VARIABLE}.\n", status_code=403
-        )
-    try:
-        settings = load_settings()
-        store = Store(settings.home)
-        judged = newest_report(store)
-        gauges = published_gauges(store, settings, TseCalendar.load())
-        text = exposition([*gauges, *(performance_gauges(judged) if judged else ())])
-    except Refusal as refusal:
-        return PlainTextResponse(f"{refusal}\n", status_code=503)
-    return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
-
-
-def _may_read(request: Any) -> bool:
-    token = os.environ.get(TOKEN_VARIABLE)
-    if token:
-        given = request.headers.get("authorization", "")
-        return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
-    try:
-        return ipaddress.ip_address(request.client.host).is_loopback
-    except (AttributeError, ValueError):
-        return False

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.log import redact
 
 if TYPE_CHECKING:
     from apex_tasks.monthly_run import MonthlyRun
     from apex_tasks.refusal import Refusal
     from apex_tasks.request import RunRequest
+
+log = logging.getLogger(__name__)
 
 DATASET_FRESH = "dataset_fresh"
 """Task that waits for the dataset."""
@@ -22,6 +27,9 @@ APPROVAL = "approval"
 """Task that asks a person, where the run or the setting wants it."""
 DRAFT = "draft"
 """XCom in which it leaves the key and hash of what would be published, also for dry runs."""
+
+REFUSAL = "refusal"
+"""XCom in which any task leaves why it was refused, for the run's tab."""
 
 
 def request_of(context: Any) -> RunRequest:
@@ -59,7 +67,15 @@ def refusal_fails() -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
+        _leave(refusal)
         raise AirflowFailException(str(refusal)) from None
+
+
+def _leave(refusal: Refusal) -> None:
+    try:
+        get_current_context()["ti"].xcom_push(REFUSAL, redact(vars(refusal)))
+    except Exception as error:  # the failure itself matters more than where else it can be read
+        log.warning("The run's tab will not say why: %s: %s", type(error).__name__, error)
 
 
 def refusal_behind(error: BaseException | None) -> Refusal | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from monthly_run_tasks import APPROVAL, DATASET_FRESH, DRAFT, WAITING
+from monthly_run_tasks import APPROVAL, DATASET_FRESH, DRAFT, REFUSAL, WAITING
 
 if TYPE_CHECKING:
     from apex_tasks.web.run_state import AnswerState, RunState
@@ -64,13 +64,14 @@ def read_run_state(dag_id: str, run_id: str, airflow: str) -> RunState | None:
                     task_id=one.task_id,
                     state=None if one.state is None else str(one.state),
                     page=f"{page}/tasks/{quote(one.task_id, safe='')}",
+                    refusal=_refusal(_left(session, one, REFUSAL, "failed")),
                 )
                 for one in tasks.values()
             ),
             published=_text(published.get("portfolio")),
             already_published=published.get("already_published") is True,
             draft=_text(draft.get("key")),
-            waiting=_sentence(waiting),
+            waiting=_awaited(waiting),
             question=_question(session, tasks.get(APPROVAL)),
             actions_page=f"{page}/required_actions",
         )
@@ -109,12 +110,23 @@ def _question(session: Any, approval: Any) -> AnswerState | None:
     )
 
 
-def _sentence(waiting: Mapping[str, Any]) -> str | None:
+def _awaited(left: Mapping[str, Any]) -> str | None:
     """What the dataset lacks; None where nothing is known of it."""
-    parts = [_text(waiting.get(name)) for name in ("what", "expected", "received")]
-    if None in parts:
-        return None
-    return f"{parts[0]} (expected {parts[1]}, received {parts[2]})."
+    parts = _texts(left, "what", "expected", "received")
+    return parts and "{what} (expected {expected}, received {received}).".format(**parts)
+
+
+def _refusal(left: Mapping[str, Any]) -> str | None:
+    """Why a task was refused, and what to do; None where nothing is known of it."""
+    from apex_tasks.refusal import Refusal
+
+    parts = _texts(left, "what", "expected", "received", "where", "remedy")
+    return parts and str(Refusal(**parts))
+
+
+def _texts(left: Mapping[str, Any], *names: str) -> dict[str, str] | None:
+    texts = {name: text for name in names if (text := _text(left.get(name))) is not None}
+    return texts if len(texts) == len(names) else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

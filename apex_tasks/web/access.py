@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,6 +108,36 @@ class KeyAccess:
             )
         reason = "an API key is needed" if given is None else "this API key is not known"
         raise ApiError(401, "X-API-Key", reason, {"WWW-Authenticate": "Bearer"})
+
+
+class ScraperAccess:
+    """FastAPI dependency that lets holders of one token pass; without a token, this host only.
+
+    Parameters
+    ----------
+    variable
+        Environment variable of the token, read at every request.
+    """
+
+    def __init__(self, variable: str) -> None:
+        self._variable = variable
+
+    async def __call__(self, request: Request) -> None:
+        """Let the request pass.
+
+        Raises
+        ------
+        ApiError
+            403, with the way to be let in.
+        """
+        if token := os.environ.get(self._variable):
+            given = request.headers.get("authorization", "")
+            allowed = hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+        else:
+            allowed = is_this_host(request)
+        if not allowed:
+            reason = f"metrics are for this host, or for a bearer of the token in {self._variable}"
+            raise ApiError(403, None, reason)
 
 
 def is_this_host(request: Request) -> bool:

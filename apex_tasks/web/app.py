@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI
-from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
@@ -18,14 +17,14 @@ from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.settings import ApexSettings, ServeSettings
 from apex_tasks.store import Store
 from apex_tasks.web.errors import BugBarrier, add_error_handlers, documented
-from apex_tasks.web.health import health_router
 from apex_tasks.web.metrics_routes import metrics_router
-from apex_tasks.web.prediction_routes import prediction_router
-from apex_tasks.web.predictor import Predictor
 from apex_tasks.web.published_routes import published_router
 from apex_tasks.web.request_limits import BodyTimeout, DeclaredSizeLimit, RateLimit
-from apex_tasks.web.request_metrics import MetricsMiddleware, RequestMetrics
 from apex_tasks.web.security_headers import SecurityHeaders
+
+if TYPE_CHECKING:
+    from apex_tasks.web.predictor import Predictor
+    from apex_tasks.web.request_metrics import RequestMetrics
 
 TITLE = "APEX Batch"
 DOCS_PATH, DOCS_FILES = "/docs", "/static-offline-docs"
@@ -76,6 +75,7 @@ def create_app(
     calendar: TseCalendar,
     *,
     prediction: Prediction | None = None,
+    pages: Callable[[FastAPI], None] | None = None,
     limits: ServeSettings | None = None,
     docs: bool = False,
 ) -> FastAPI:
@@ -91,6 +91,8 @@ def create_app(
         TSE sessions.
     prediction
         Adds `/predict`, `/available-dates` and `/health`; None, as in Airflow: only what was published.
+    pages
+        Adds pages for people, and answers people with pages: errors of the other routes stay JSON.
     limits
         Bounds on requests; None where the surrounding server has its own.
     docs
@@ -104,16 +106,24 @@ def create_app(
         yield
 
     metrics = None if prediction is None else prediction.metrics
-    middleware = [
-        *([] if metrics is None else [Middleware(MetricsMiddleware, metrics=metrics)]),
+    counted = []
+    if metrics is not None:
+        from apex_tasks.web.request_metrics import MetricsMiddleware
+
+        counted = [Middleware(MetricsMiddleware, metrics=metrics)]
+    answers = [
         Middleware(SecurityHeaders, docs=(DOCS_PATH, DOCS_FILES) if docs else ()),
         Middleware(BugBarrier),
+    ]
+    middleware = [
+        *counted,
+        *(answers if pages is None else []),
         *([] if limits is None else _bounds(limits)),
     ]
-    make = FastAPIOffline if docs else FastAPI
-    app: FastAPI = make(
+    app = _kind(docs)(
         docs_url=DOCS_PATH if docs else None,
         redoc_url=None,  # it asks another host for its logo
+        openapi_url="/openapi.json" if docs else None,
         title=TITLE,
         version=apex_tasks.__version__,
         description=_DESCRIPTION,
@@ -121,7 +131,10 @@ def create_app(
         lifespan=lifespan,
         responses=documented(500) | ({} if limits is None else documented(429)),
     )
-    add_error_handlers(app)
+    if pages is None:
+        add_error_handlers(app)
+    else:
+        pages(app)
     app.include_router(
         published_router(lambda: Store(settings().home)),
         dependencies=[Depends(access.callers)],
@@ -129,9 +142,21 @@ def create_app(
     )
     app.include_router(metrics_router(settings, calendar, access.probes, metrics))
     if prediction is not None:
+        # Where only published months are shown, nobody pays for the libraries of the model.
+        from apex_tasks.web.health import health_router
+        from apex_tasks.web.prediction_routes import prediction_router
+
         app.include_router(prediction_router(prediction.predictor, access.callers))
         app.include_router(health_router(prediction.predictor, prediction.cache_folder, access.probes))
     return app
+
+
+def _kind(docs: bool) -> Callable[..., FastAPI]:
+    if not docs:
+        return FastAPI
+    from fastapi_offline import FastAPIOffline
+
+    return FastAPIOffline
 
 
 def _bounds(limits: ServeSettings) -> list[Middleware]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends
 from starlette.responses import PlainTextResponse
@@ -15,7 +15,9 @@ from apex_tasks.settings import ApexSettings
 from apex_tasks.store import Store
 from apex_tasks.web.access import NO_KEY_NEEDED
 from apex_tasks.web.errors import JsonErrors, documented
-from apex_tasks.web.request_metrics import RequestMetrics
+
+if TYPE_CHECKING:
+    from apex_tasks.web.request_metrics import RequestMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4"
 

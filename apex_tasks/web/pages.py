@@ -9,6 +9,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from apex_tasks.market.sectors import sector_names
 from apex_tasks.month_comparison import MonthComparison
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Store
@@ -55,7 +56,7 @@ def months_page(rows: Sequence[MonthRow], store: Store, base: str, dag_id: str) 
 
 def comparison_page(found: MonthComparison, base: str) -> str:
     """What differs between two months."""
-    return _render("compare", found=found, base=base)
+    return _render("compare", found=found, base=base, sector=sector_names().get)
 
 
 def run_page(

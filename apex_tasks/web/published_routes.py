@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from apex_tasks.alerts import Alert
 from apex_tasks.published import ORDERS_FILE, PORTFOLIO_FILE, RUN_FILE, PublishedPortfolio, newest_of_month
 from apex_tasks.store import Store
-from apex_tasks.tables import read_csv
 from apex_tasks.web.errors import ApiError, JsonErrors, documented
 
 
@@ -132,6 +131,8 @@ def portfolio_reply(published: PublishedPortfolio) -> PortfolioReply:
 
 
 def _rows(published: PublishedPortfolio, name: str) -> list[dict[str, Any]]:
+    from apex_tasks.tables import read_csv  # brings pandas, which no other route of published months needs
+
     table = read_csv(published.artifact, name).astype(object)
     return [
         dict(zip(table.columns, row, strict=True))

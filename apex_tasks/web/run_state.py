@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ class TaskState(BaseModel):
         As Airflow calls it; None before the scheduler has looked at it.
     page
         Address of its log.
+    refusal
+        Why it was refused and what to do; None where it was not, or nothing is known of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +35,7 @@ class TaskState(BaseModel):
     task_id: str
     state: str | None
     page: str
+    refusal: str | None = None
 
 
 class AnswerState(BaseModel):
@@ -153,11 +157,10 @@ def describe(run: RunState) -> Banner:
     if failed and (stopped := _stopped_by_a_person(run)) is not None:
         return stopped
     if failed:
-        names = ", ".join(task.task_id for task in failed)
         return Banner(
             Tone.STOPPED,
             "FAILED: NOTHING WAS PUBLISHED",
-            f"{names} failed. The last line of its log says what was expected, what was received and what to do.",
+            " ".join(_why_failed(failed)),
             tuple((f"Log of {task.task_id}", task.page) for task in failed),
         )
     if run.state == FAILED:
@@ -172,6 +175,13 @@ def describe(run: RunState) -> Banner:
     if run.ended:
         return Banner(Tone.NEUTRAL, "NOTHING WAS PUBLISHED", "The run ended without publishing a portfolio.")
     return _under_way(run)
+
+
+def _why_failed(failed: list[TaskState]) -> Iterator[str]:
+    """One sentence per cause: tasks that met the same input say the same."""
+    for cause in dict.fromkeys(task.refusal for task in failed):
+        names = ", ".join(task.task_id for task in failed if task.refusal == cause)
+        yield f"{names}: {cause}" if cause else f"{names} failed. The last lines of its log say why."
 
 
 def _stopped_by_a_person(run: RunState) -> Banner | None:

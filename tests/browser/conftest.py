@@ -36,5 +36,5 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where screenshots go: `make screenshots` names the folder of the docs."""
-    named = os.environ.get("APEX_SCREENSHOTS")
+    named = os.environ.get("SCREENSHOTS")
     return Path(named).resolve() if named else tmp_path_factory.mktemp("screenshots")

@@ -13,12 +13,14 @@ from urllib.parse import quote
 import apex_web
 import pytest
 from apex_web import DAG_ID, TOKEN_VARIABLE, ApexWebPlugin, LazyWebApp
+from monthly_run_tasks import REFUSAL
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from apex_tasks.performance.judgements import PERFORMANCES, REPORT_FILE
 from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.published import RUN_FILE, latest_version, published_dates
+from apex_tasks.refusal import Refusal
 from apex_tasks.store import Artifact, Store, canonical_json
 
 PAGES = (
@@ -35,6 +37,7 @@ PAGES = (
     "/apex/report/another/run",
     "/apex/report/%00/%0b",
 )
+THIS_HOST = "http://127.0.0.1:8080"
 Visitor = Callable[[str | None], TestClient]
 
 
@@ -49,7 +52,7 @@ def application() -> Starlette:
 
 @pytest.fixture
 def web(application: Starlette) -> TestClient:
-    return TestClient(application, client=("127.0.0.1", 1))
+    return TestClient(application, base_url=THIS_HOST, client=("127.0.0.1", 1))
 
 
 def test_it_tells_the_last_published_month(
@@ -151,7 +154,9 @@ def test_who_may_read(
         monkeypatch.setenv(TOKEN_VARIABLE, token)
     headers = {} if sent is None else {"Authorization": sent}
     assert (
-        TestClient(application, client=(client, 1)).get("/apex/metrics", headers=headers).status_code
+        TestClient(application, base_url=THIS_HOST, client=(client, 1))
+        .get("/apex/metrics", headers=headers)
+        .status_code
         == status
     )
 
@@ -275,6 +280,27 @@ def test_every_page_and_file_is_for_people_whom_airflow_knows(visitor: Visitor, 
     assert visitor("viewer").get(path).status_code in (200, 404, 422)
 
 
+def test_programs_get_json_with_airflows_token(visitor: Visitor, chain: Path) -> None:
+    for month in ("2025-08", "1999-01"):
+        assert visitor(None).get(f"/apex/portfolio/{month}").status_code == 401
+        assert visitor("").get(f"/apex/portfolio/{month}").status_code == 403
+    reader = visitor("viewer")
+    month = reader.get("/apex/portfolio/2025-08").json()
+    assert month["rebalance_date"] == "2025-08-01"
+    assert len(month["positions"]) == month["metrics"]["positions"]
+    unknown = reader.get("/apex/portfolio/1999-01")
+    assert unknown.status_code == 404
+    assert unknown.json() == {"detail": [{"field": "month", "reason": "nothing is published for 1999-01"}]}
+    for path in (
+        "/apex/predict",
+        "/apex/health",
+        "/apex/available-dates",
+        "/apex/openapi.json",
+        "/apex/docs",
+    ):
+        assert reader.get(path).status_code == 404, "in Airflow only what was published"
+
+
 def test_the_way_to_the_login_leads_back(visitor: Visitor) -> None:
     import re
     from html import unescape
@@ -363,6 +389,19 @@ def test_a_run_without_a_portfolio(
     assert page.status_code == 200
     assert words in page.text
     assert "<iframe" not in page.text
+
+
+@pytest.mark.parametrize(("state", "shown"), [("failed", True), ("running", False)])
+def test_a_refused_run_says_why_until_its_task_runs_again(
+    visitor: Visitor, runs: Callable[..., None], state: str, shown: bool
+) -> None:
+    refusal = Refusal(
+        "no such <b>file</b>", expected="one", received="none", where="/d.parquet", remedy="Copy it."
+    )
+    runs(f"refused_{state}", state, {"infer": state}, xcoms={("infer", REFUSAL): vars(refusal)})
+    text = visitor("viewer").get(f"/apex/report/{DAG_ID}/refused_{state}").text
+    assert ("infer: no such &lt;b&gt;file&lt;/b&gt;: expected=one, received=none" in text) is shown
+    assert ("What to do: Copy it." in text) is shown
 
 
 def test_what_a_cleared_run_left_before_is_not_shown(visitor: Visitor, runs: Callable[..., None]) -> None:

@@ -147,7 +147,7 @@ def test_months_are_listed_newest_first(serve: Serve, chain: Path) -> None:
         assert row[2].strip().endswith("OK")
         assert row[3:7] == [
             str(metrics["positions"]),
-            f"{100 * metrics['turnover']:.1f} %",
+            f"{100 * metrics['turnover']:.1f}%",
             f"{metrics['apex_daily_cost_bps']:.2f}",
             f"{metrics['portfolio_value_jpy']:,.0f}",
         ]
@@ -490,6 +490,16 @@ def test_a_run_that_published_nothing_says_why(
     question = f"/dags/{DAG_ID}/runs/run/tasks/approval/required_actions"
     assert (question in page.links) == word.startswith(("REJECTED", "TIMED"))
     assert ('http-equiv="refresh"' in text) == (not has_draft and not state.ended)
+
+
+def test_tasks_with_one_cause_say_it_once(serve: Serve, chain: Path) -> None:
+    tasks = [
+        TaskState(task_id=name, state="failed", page=f"/log/{name}", refusal=refusal)
+        for name, refusal in (("one", "no data"), ("two", None), ("three", "no data"))
+    ]
+    state = RunState(run_id="run", state="failed", tasks=tuple(tasks))
+    text = serve(chain, run=state).get(f"/apex/report/{DAG_ID}/run").text
+    assert "one, three: no data two failed. The last lines of its log say why." in text
 
 
 def test_the_person_who_rejected_is_named(serve: Serve, drafted: tuple[Path, str]) -> None:
