@@ -62,13 +62,22 @@ class Predictor:
         Panels and scores on disk; None: each request computes its own, and nothing stays on disk.
     metrics
         Where hits and builds are counted.
+    on_first_inputs
+        Called once, in a thread, before the first inputs are used.
     """
 
-    def __init__(self, source: InputSource, cache: PanelCache | None, metrics: RequestMetrics) -> None:
+    def __init__(
+        self,
+        source: InputSource,
+        cache: PanelCache | None,
+        metrics: RequestMetrics,
+        on_first_inputs: Callable[[], None] = lambda: None,
+    ) -> None:
         self.source = source
         self._settings = source.settings
         self._cache = cache
         self._metrics = metrics
+        self._on_first_inputs = on_first_inputs
         self._current: ServedInputs | None = None
         self._refused: tuple[object, float, Refusal] | None = None
         self._reading: SharedRuns[ServedInputs] = SharedRuns()
@@ -162,6 +171,8 @@ class Predictor:
             raise
         if self._current is None or inputs.stamp != self._current.stamp:
             default = await asyncio.to_thread(self._stored_default, inputs)
+            if self._current is None:
+                await asyncio.to_thread(self._on_first_inputs)
             self._current = inputs
             self._refused = None
             self._replies.clear()
