@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo backfill-demo up test test-fast screenshots lint bench evaluate-real clean
+.PHONY: help setup demo backfill-demo up test test-fast screenshots lint bench bench-serve evaluate-real clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,6 +60,9 @@ lint: $(INSTALLED) ## Linter, formatter, types
 bench: $(INSTALLED) ## SYNTHETIC: time panel and scoring against the method of v0.1.0, production size
 	@$(BIN)/python scripts/bench_panel.py
 	@$(BIN)/python scripts/bench_panel.py --sessions 650 --months 22
+
+bench-serve: $(INSTALLED) ## SYNTHETIC: 200 concurrent clients of `apex serve`, production size
+	@$(BIN)/python scripts/bench_serve.py
 
 evaluate-real: $(INSTALLED) ## Real US prices 2007-2016 (fetched by pip, never shipped): train on 2007-2011, trade after
 	@$(BIN)/python scripts/evaluate_real.py

@@ -90,7 +90,8 @@ def test_help_lists_all_commands_and_loads_nothing_heavy() -> None:
         "import sys; from apex_tasks.cli import app\n"
         "try: app(['--help'])\n"
         "except SystemExit as ended: assert ended.code == 0\n"
-        "heavy = {'torch', 'pandas', 'pyarrow', 'numpy', 'matplotlib', 'airflow', 'fastapi', 'uvicorn'} & set(sys.modules)\n"
+        "heavy = {'torch', 'pandas', 'pyarrow', 'numpy', 'matplotlib', 'airflow', 'fastapi', 'uvicorn'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run(

@@ -7,7 +7,7 @@ import hmac
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
@@ -18,6 +18,8 @@ from apex_tasks.web.errors import ApiError
 from apex_tasks.web.stamps import Stamp, file_stamp
 
 MIN_KEY_LENGTH = 16
+NO_KEY_NEEDED: dict[str, Any] = {"security": [{}]}
+"""For OpenAPI: a key is one way to be let in, and none is another, as for probes of this host."""
 _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.")
 _BEARER = HTTPBearer(auto_error=False, description="The same API key as `Authorization: Bearer`.")
 _FORWARDED = ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded")

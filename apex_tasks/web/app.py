@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from apex_tasks.web.request_metrics import RequestMetrics
 
 TITLE = "APEX Batch"
-DOCS_PATH, REDOC_PATH, DOCS_FILES = "/docs", "/redoc", "/static-offline-docs"
+DOCS_PATH, DOCS_FILES = "/docs", "/static-offline-docs"
 _DESCRIPTION = (
     "Ranks the Tokyo market and shows what was published. Errors are always "
     '`{"detail": [{"field": ..., "reason": ...}]}`.'
@@ -112,7 +112,7 @@ def create_app(
 
         counted = [Middleware(MetricsMiddleware, metrics=metrics)]
     answers = [
-        Middleware(SecurityHeaders, docs=(DOCS_PATH, REDOC_PATH, DOCS_FILES) if docs else ()),
+        Middleware(SecurityHeaders, docs=(DOCS_PATH, DOCS_FILES) if docs else ()),
         Middleware(BugBarrier),
     ]
     middleware = [
@@ -122,7 +122,7 @@ def create_app(
     ]
     app = _kind(docs)(
         docs_url=DOCS_PATH if docs else None,
-        redoc_url=REDOC_PATH if docs else None,
+        redoc_url=None,  # it asks another host for its logo
         openapi_url="/openapi.json" if docs else None,
         title=TITLE,
         version=apex_tasks.__version__,

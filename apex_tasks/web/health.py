@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from apex_tasks.refusal import Refusal
+from apex_tasks.web.access import NO_KEY_NEEDED
 from apex_tasks.web.errors import RETRY_AFTER_SECONDS, ApiError, documented
 from apex_tasks.web.predictor import Predictor
 
@@ -68,6 +69,7 @@ def health_router(predictor: Predictor, cache_folder: Path | None, access: Calla
             **documented(401, 403, 429),
         },
         dependencies=[Depends(access)],
+        openapi_extra=NO_KEY_NEEDED,
     )
     async def health() -> Response:
         """200 only when the bundle is validated, the dataset readable and the cache writable.

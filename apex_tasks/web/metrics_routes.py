@@ -13,6 +13,7 @@ from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.performance.judgements import newest_report
 from apex_tasks.settings import ApexSettings
 from apex_tasks.store import Store
+from apex_tasks.web.access import NO_KEY_NEEDED
 from apex_tasks.web.errors import JsonErrors, documented
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def metrics_router(
             **documented(401, 403, 503),
         },
         dependencies=[Depends(access)],
+        openapi_extra=NO_KEY_NEEDED,
     )
     def metrics() -> PlainTextResponse:
         """Gauges of the newest published month and its performance, read from the store: a restart leaves no gap."""

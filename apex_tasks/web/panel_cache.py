@@ -69,15 +69,16 @@ class PanelCache:
     Raises
     ------
     Refusal
-        The folder holds published months.
+        The folder is a store, or a file.
     """
 
     def __init__(self, folder: Path, source: InputSource, max_bytes: int) -> None:
-        if any((folder / name).exists() for name in HOME_FOLDERS):
+        is_home = folder.absolute() == Path(source.settings.home).absolute()
+        if is_home or folder.is_file() or any((folder / name).exists() for name in HOME_FOLDERS):
             raise Refusal(
-                "the cache folder is a store of published months",
-                expected="a folder of its own: what was used longest ago is removed from it",
-                received=f"a folder with {' or '.join(HOME_FOLDERS)}",
+                "the cache folder is no folder of its own",
+                expected="a folder for the cache alone: what was used longest ago is removed from it",
+                received="a file" if folder.is_file() else "a store of published months",
                 where=folder,
                 remedy="Choose another --cache-dir (PANEL_CACHE_DIR).",
             )
@@ -95,30 +96,7 @@ class PanelCache:
 
         Another process may remove them at any moment, and a disk may spoil them: they are then not there.
         """
-        request = self._request(inputs, day)
-        panel_folder = looked_at = self._place(
-            PANELS, panel_key(request, inputs.bundle, inputs.dataset_sha256)
-        )
-        try:
-            panel = find_panel(request, inputs.bundle, self._store, inputs.dataset_sha256)
-            if panel is None:
-                return None
-            looked_at = self._place(SCORES, scores_key(inputs.bundle, panel))
-            artifact = self._store.find(SCORES, looked_at.name)
-            if artifact is None:
-                return None
-            forecasts = read_forecasts(artifact)
-        except OSError:
-            return None
-        except (Refusal, ValidationError) as error:
-            logger.warning("Computed anew, since the cache is damaged: %s", error)
-            _remove(looked_at)
-            return None
-        self._require_supply(inputs, panel, day)
-        logger.info("[Inference] Panel cache hit: %s", panel_folder)
-        _touch(panel_folder)
-        _touch(looked_at)
-        return SessionScores(forecasts, panel, cached=True)
+        return self._find(inputs, day, mend=False)
 
     def build(self, inputs: ServedInputs, day: dt.date) -> SessionScores:
         """Build the panel, score it, and make room; one process at a time.
@@ -132,7 +110,7 @@ class PanelCache:
         """
         try:
             with Store(self._root).lock(LOCK):
-                found = self.find(inputs, day)
+                found = self._find(inputs, day, mend=True)
                 return found or self._build(inputs, day)
         except (OSError, pa.ArrowException) as error:
             raise _failed(error, self._root) from error
@@ -141,6 +119,35 @@ class PanelCache:
     def bytes(self) -> int:
         """Size of all complete panels and scores."""
         return sum(size for _, size, _ in self._entries())
+
+    def _find(self, inputs: ServedInputs, day: dt.date, *, mend: bool) -> SessionScores | None:
+        """Find; `mend` removes what is damaged, which only the holder of the lock may do."""
+        request = self._request(inputs, day)
+        panel_folder = looked_at = self._place(
+            PANELS, panel_key(request, inputs.bundle, inputs.dataset_sha256)
+        )
+        try:
+            panel = find_panel(request, inputs.bundle, self._store, inputs.dataset_sha256)
+            if panel is None:
+                return None
+            looked_at = self._place(SCORES, scores_key(inputs.bundle, panel))
+            artifact = self._store.find(SCORES, looked_at.name)
+            if artifact is None:
+                return None
+            forecasts = read_forecasts(artifact)
+        except (FileNotFoundError, Refusal, ValidationError) as error:
+            if mend:
+                logger.warning("Computed anew, since the cache is damaged: %s", error)
+                _remove(looked_at)
+            return None
+        except OSError as error:
+            logger.warning("The cache cannot be read: %s", error)
+            return None
+        self._require_supply(inputs, panel, day)
+        logger.info("[Inference] Panel cache hit: %s", panel_folder)
+        _touch(panel_folder)
+        _touch(looked_at)
+        return SessionScores(forecasts, panel, cached=True)
 
     def _build(self, inputs: ServedInputs, day: dt.date) -> SessionScores:
         self._sweep()

@@ -100,7 +100,7 @@ class Predictor:
         if self._refused is not None:
             refused_stamp, moment, refusal = self._refused
             if refused_stamp == stamp and time.monotonic() - moment < REFUSED_SECONDS:
-                raise refusal
+                raise refusal.with_traceback(None)  # else it grows with every request
         return await self._in_time(
             self._reading.result(stamp, lambda: self._read(stamp)), "inputs are checked"
         )
