@@ -22,6 +22,7 @@ from small_market import AS_OF, JULY, SmallMarket, portfolio, published_bytes, r
 
 from apex_tasks import cli
 from apex_tasks.bundle import read_bundle
+from apex_tasks.cli import commands
 from apex_tasks.settings import load_settings
 from apex_tasks.store import Store
 
@@ -221,7 +222,7 @@ def test_a_bug_exits_with_1_and_shows_itself(apex: Apex, monkeypatch: pytest.Mon
     def broken() -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(cli, "load_settings", broken)
+    monkeypatch.setattr(commands, "load_settings", broken)
     monkeypatch.setattr(sys, "argv", ["apex", "audit", "verify"])
     with pytest.raises(ZeroDivisionError):  # the interpreter prints the traceback and exits with 1
         cli.main()

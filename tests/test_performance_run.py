@@ -31,7 +31,7 @@ from small_market import (
 from statsd_exporter_double import StatsdExporterDouble
 
 from apex_tasks import cli
-from apex_tasks.cli_display import out
+from apex_tasks.cli.display import out
 from apex_tasks.gauges import performance_gauges
 from apex_tasks.judge_performance import PerformanceReference
 from apex_tasks.mark_ledger import LEDGERS

@@ -20,7 +20,7 @@ from apex_tasks.web.errors import BugBarrier, add_error_handlers, documented
 from apex_tasks.web.metrics_routes import metrics_router
 from apex_tasks.web.published_routes import published_router
 from apex_tasks.web.request_limits import BodyTimeout, DeclaredSizeLimit, RateLimit
-from apex_tasks.web.security_headers import SecurityHeaders
+from apex_tasks.web.security_headers import DATA_HEADERS, SecurityHeaders
 
 if TYPE_CHECKING:
     from apex_tasks.web.predictor import Predictor
@@ -112,7 +112,7 @@ def create_app(
 
         counted = [Middleware(MetricsMiddleware, metrics=metrics)]
     answers = [
-        Middleware(SecurityHeaders, docs=(DOCS_PATH, DOCS_FILES) if docs else ()),
+        Middleware(SecurityHeaders, headers=DATA_HEADERS, docs=(DOCS_PATH, DOCS_FILES) if docs else ()),
         Middleware(BugBarrier),
     ]
     middleware = [

@@ -116,11 +116,22 @@ class JsonErrors(APIRoute):
         return handle
 
 
-class BugBarrier:
-    """Middleware that answers an unforeseen error with an id and writes the traceback to the log only."""
+def _internal_error(number: str) -> Response:
+    return error_response(500, [Problem(field=None, reason=f"internal error {number}")])
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class BugBarrier:
+    """Middleware that answers an unforeseen error with an id and writes the traceback to the log only.
+
+    Parameters
+    ----------
+    reply
+        Makes the answer from the id.
+    """
+
+    def __init__(self, app: ASGIApp, reply: Callable[[str], Response] = _internal_error) -> None:
         self.app = app
+        self._reply = reply
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on a request."""
@@ -138,8 +149,7 @@ class BugBarrier:
                 raise
             number = uuid.uuid4().hex
             logger.exception("Bug %s at %s %r", number, scope["method"], scope["path"])
-            reply = error_response(500, [Problem(field=None, reason=f"internal error {number}")])
-            await reply(scope, receive, send)
+            await self._reply(number)(scope, receive, send)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

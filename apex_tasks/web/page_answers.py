@@ -2,66 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apex_tasks.refusal import Refusal
+from apex_tasks.web.errors import BugBarrier
 from apex_tasks.web.pages import LEAVE_SCRIPT_SOURCE, Links, message_page, refusal_page
 from apex_tasks.web.published_files import UnknownError
+from apex_tasks.web.security_headers import SecurityHeaders
 
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none'; "
     f"frame-ancestors 'self'; frame-src 'self'; script-src {LEAVE_SCRIPT_SOURCE}"
 )
-SECURITY_HEADERS = {
+PAGE_HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Set where an answer has no such header of its own."""
-
-_log = logging.getLogger(__name__)
-
-
-class GuardedAnswers:
-    """ASGI middleware: adds the security headers, and turns what nobody expected into a page without details."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = False
-
-        async def send_guarded(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_guarded)
-        except Exception:
-            if started:
-                raise
-            _log.exception("A page of APEX Batch failed: %r", scope["path"])
-            await _unexpected()(scope, receive, send_guarded)
+"""The report is shown in a frame of the tab, and the tab in one of Airflow's interface."""
 
 
 def answer_readably(app: FastAPI, login: Callable[[Request], Links] = lambda _: ()) -> None:
@@ -104,7 +69,8 @@ def answer_readably(app: FastAPI, login: Callable[[Request], Links] = lambda _: 
     app.add_exception_handler(UnknownError, unknown)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, answered)
-    app.add_middleware(GuardedAnswers)
+    app.add_middleware(BugBarrier, reply=_unexpected)
+    app.add_middleware(SecurityHeaders, headers=PAGE_HEADERS)
 
 
 def _explain(status: int, otherwise: str) -> str:
@@ -112,6 +78,8 @@ def _explain(status: int, otherwise: str) -> str:
     return titles.get(status, otherwise)
 
 
-def _unexpected() -> Any:
-    page = message_page("Something went wrong", "This page could not be made; the web server's log says why.")
-    return HTMLResponse(page, status_code=HTTPStatus.INTERNAL_SERVER_ERROR.value)
+def _unexpected(number: str) -> Response:
+    text = f"This page could not be made; the web server's log says why, under {number}."
+    return HTMLResponse(
+        message_page("Something went wrong", text), status_code=HTTPStatus.INTERNAL_SERVER_ERROR.value
+    )

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_EVERYWHERE = {
+DATA_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-_DATA = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
-_DOCS = {
+"""For answers that programs read."""
+DOCS_HEADERS = {
+    **{name: value for name, value in DATA_HEADERS.items() if name != "Cache-Control"},
     # The page of the documentation starts itself with a script inside it.
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'unsafe-inline'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'",
 }
+"""For the interactive documentation."""
 
 
 class SecurityHeaders:
@@ -24,12 +30,15 @@ class SecurityHeaders:
 
     Parameters
     ----------
+    headers
+        Set where an answer has no such header of its own.
     docs
-        First parts of the paths of the interactive documentation.
+        First parts of the paths of the interactive documentation, which has headers of its own.
     """
 
-    def __init__(self, app: ASGIApp, docs: tuple[str, ...] = ()) -> None:
+    def __init__(self, app: ASGIApp, headers: Mapping[str, str], docs: tuple[str, ...] = ()) -> None:
         self.app = app
+        self._headers = headers
         self._docs = docs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,7 +47,7 @@ class SecurityHeaders:
             await self.app(scope, receive, send)
             return
         is_docs = bool(self._docs) and scope["path"].startswith(self._docs)
-        added = {**_EVERYWHERE, **(_DOCS if is_docs else _DATA)}
+        added = DOCS_HEADERS if is_docs else self._headers
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 
 from apex_tasks.draft import DRAFTS
 from apex_tasks.store import Store
-from apex_tasks.web.page_answers import SECURITY_HEADERS, answer_readably
+from apex_tasks.web.page_answers import PAGE_HEADERS, answer_readably
 from apex_tasks.web.page_routes import published_pages, run_pages
 from apex_tasks.web.pages import LEAVE_SCRIPT
 from apex_tasks.web.run_state import AnswerState, RunState, TaskState
@@ -257,7 +257,7 @@ def test_head_and_other_methods(serve: Serve, chain: Path) -> None:
         for method in ("POST", "PUT", "DELETE", "PATCH"):
             answer = web.request(method, f"/apex{path}")
             assert answer.status_code == 405
-            assert SECURITY_HEADERS.items() <= {n: answer.headers.get(n) for n in SECURITY_HEADERS}.items()
+            assert PAGE_HEADERS.items() <= {n: answer.headers.get(n) for n in PAGE_HEADERS}.items()
 
 
 PATHS = (
@@ -292,7 +292,7 @@ def test_nasty_paths_are_refused_readably(serve: Serve, chain: Path) -> None:
         assert len(answer.text) < 20_000
         if "%0a" in path:
             continue  # the server around the application hands no line break on
-        for name, value in SECURITY_HEADERS.items():
+        for name, value in PAGE_HEADERS.items():
             assert answer.headers.get(name) == value, path
 
 
@@ -406,7 +406,7 @@ def test_what_nobody_expected_is_a_page_and_a_log_line(
     assert answer.status_code == 500
     assert "Something went wrong" in answer.text
     assert "secret" not in answer.text
-    assert answer.headers["content-security-policy"] == SECURITY_HEADERS["Content-Security-Policy"]
+    assert answer.headers["content-security-policy"] == PAGE_HEADERS["Content-Security-Policy"]
     assert "secret of the database" in caplog.text
 
 

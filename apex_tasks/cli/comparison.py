@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from apex_tasks.cli_display import out
+from apex_tasks.cli.display import out
 
 if TYPE_CHECKING:
     from apex_tasks.backtesting.compare import Comparison, VariantRow

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from apex_tasks.cli_options import Dataset, Horizon, given_input, given_settings
+from apex_tasks.cli.options import Dataset, Horizon, given_input, given_settings
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings
 

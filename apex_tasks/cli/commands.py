@@ -1,4 +1,4 @@
-"""The command line `apex`.
+"""The commands of `apex`: those of one function here, the others from their modules.
 
 Exit codes: 0 done, 1 a bug, 2 wrong use, 3 input refused, 4 an alert: a critical threshold is broken, the live
 performance deviates from its benchmarks, or a check of the smoke test failed.
@@ -14,9 +14,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from apex_tasks.cli_backtest import backtest_app
-from apex_tasks.cli_display import out, print_json, progress_bars, show, show_month
-from apex_tasks.cli_options import (
+from apex_tasks.cli.backtest import backtest_app
+from apex_tasks.cli.display import out, print_json, progress_bars, show, show_month
+from apex_tasks.cli.options import (
     Bundle,
     Dataset,
     Day,
@@ -31,9 +31,9 @@ from apex_tasks.cli_options import (
     given_settings,
     write_result,
 )
-from apex_tasks.cli_performance import performance_app
-from apex_tasks.cli_rehearsal import rehearsal_app
-from apex_tasks.cli_serve import serve_app
+from apex_tasks.cli.performance import performance_app
+from apex_tasks.cli.rehearsal import rehearsal_app
+from apex_tasks.cli.serve import serve_app
 from apex_tasks.demo.defaults import DEFAULT_END, DEFAULT_SEED, DEFAULT_SESSIONS, DEFAULT_STOCKS
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import load_settings
@@ -301,7 +301,3 @@ def audit_verify(as_json: Json = False) -> None:
         )
     if not as_json:
         print(f"{report.records} records, everything as published: {store.root}")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from apex_tasks.cli_comparison import show_comparison
-from apex_tasks.cli_display import print_json, progress_bars, show
-from apex_tasks.cli_options import (
+from apex_tasks.cli.comparison import show_comparison
+from apex_tasks.cli.display import print_json, progress_bars, show
+from apex_tasks.cli.options import (
     Bundle,
     Dataset,
     Day,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from apex_tasks.cli_display import out, print_json, show
-from apex_tasks.cli_options import Bundle, Dataset, Json, given_settings
+from apex_tasks.cli.display import out, print_json, show
+from apex_tasks.cli.options import Bundle, Dataset, Json, given_settings
 
 if TYPE_CHECKING:
     from apex_tasks.performance.deviation import Comparison

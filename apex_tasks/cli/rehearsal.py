@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from apex_tasks.cli_display import out, print_json, progress_bars
-from apex_tasks.cli_options import Bundle, Dataset, Json
+from apex_tasks.cli.display import out, print_json, progress_bars
+from apex_tasks.cli.options import Bundle, Dataset, Json
 from apex_tasks.settings import load_settings
 
 if TYPE_CHECKING:

@@ -1,0 +1,5 @@
+"""`python -m apex_tasks.cli` is `apex`."""
+
+from apex_tasks.cli import main
+
+main()
