@@ -90,6 +90,7 @@ def run_all(world: World, home: Path, **options: str) -> None:
         world.apex(home, "run", "--date", str(day), *given, *(["--cold-start"] if number == 0 else []))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("top_k", "horizon", "normalization"),
     [(35, 20, "csz"), (20, 5, "csz"), (35, 1, "raw")],

@@ -196,6 +196,7 @@ def test_a_dry_run_leaves_nothing_published(apex: Apex, tmp_path: Path) -> None:
     assert "dry run, nothing published" in said
 
 
+@pytest.mark.slow
 def test_a_different_result_is_refused_and_a_reason_publishes_it(apex: Apex) -> None:
     assert apex("run", "--date", "2025-07-01", "--cold-start")[0] == 0
     changed = ("run", "--date", "2025-07-01", "--cold-start", "--top-k", "36", "--json")
@@ -331,6 +332,7 @@ def test_raw_mode_says_that_missing_values_leave_no_stock(
     assert "Raw mode takes no missing value" in refusal(apex(*score, "--normalization", "raw"))
 
 
+@pytest.mark.slow
 def test_missing_features_are_refused_in_strict_and_filled_otherwise(
     apex: Apex, market: SmallMarket, tmp_path: Path
 ) -> None:
@@ -525,6 +527,7 @@ def test_demo_data_and_features_make_a_dataset(apex: Apex, tmp_path: Path) -> No
     assert pq.read_metadata(target).num_rows == made["rows"]
 
 
+@pytest.mark.slow
 def test_the_home_of_the_environment_is_used(apex: Apex, tmp_path: Path) -> None:
     assert apex("run", "--date", "2025-07-01", "--cold-start")[0] == 0
     assert Store(tmp_path / "home").names("portfolio") == [str(dt.date(2025, 7, 1))]

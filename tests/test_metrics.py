@@ -187,6 +187,7 @@ def test_a_first_build_is_held_to_its_own_cost_bound(
     assert "apex_score_rank_correlation" not in series
 
 
+@pytest.mark.slow
 def test_dry_runs_and_older_months_leave_the_gauges_alone(
     market: SmallMarket, chain: Path, tmp_path: Path, exporter: StatsdExporterDouble
 ) -> None:
@@ -280,6 +281,7 @@ def test_a_resolver_that_hangs_is_not_waited_for(
     assert "statsd host statsd is not resolved" in caplog.text
 
 
+@pytest.mark.slow
 def test_without_a_host_a_month_is_the_same_bytes(
     market: SmallMarket, tmp_path: Path, exporter: StatsdExporterDouble
 ) -> None:

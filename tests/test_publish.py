@@ -200,8 +200,9 @@ def test_a_plan_that_was_changed_is_not_published(planned: Planned) -> None:
     assert published_bytes(planned.home) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("frozen_time")
-@pytest.mark.parametrize("strike", [failures, pytest.param(kills, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("strike", [failures, kills])
 def test_a_fault_anywhere_leaves_all_or_nothing_and_a_retry_heals_it(
     planned: Planned, strike: Callable[..., Iterator[int]]
 ) -> None:
@@ -225,6 +226,7 @@ def test_a_fault_anywhere_leaves_all_or_nothing_and_a_retry_heals_it(
     assert seen == {(False, 0), (True, 0), (True, 1)}, "the faults reached every stage"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("frozen_time")
 def test_a_fault_in_a_second_version_never_touches_the_first(market: SmallMarket, planned: Planned) -> None:
     planned.publish()
@@ -279,6 +281,7 @@ def test_two_processes_publish_one_version_and_one_record(
     assert audit.verify(planned.run.store) == audit.AuditReport(1, ())
 
 
+@pytest.mark.slow
 def test_two_homes_and_two_datasets_give_the_same_bytes_but_for_execution_json(
     market: SmallMarket, chain: Path, tmp_path: Path
 ) -> None:
@@ -345,6 +348,7 @@ def test_run_json_holds_what_determines_the_result(planned: Planned) -> None:
     assert published.manifest["identity"] == sorted(RESULTS)
 
 
+@pytest.mark.slow
 def test_a_remote_store_publishes_the_same(market: SmallMarket, chain: Path, tmp_path: Path) -> None:
     home = f"memory://{tmp_path.name}/home"
     for day in (JULY, AUGUST):

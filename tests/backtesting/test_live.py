@@ -68,6 +68,7 @@ def result(market: SmallMarket) -> BacktestResult:
     return backtest(opened(market))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", list(Policy))
 def test_orders_and_ledger_are_those_of_the_published_months(
     market: SmallMarket, tmp_path: Path, policy: Policy

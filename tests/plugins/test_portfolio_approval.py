@@ -153,6 +153,7 @@ def test_the_question_stands_in_airflow_and_is_told_once_by_both_channels(task: 
     assert "asks again for your approval" in task.servers.mails[1].subject
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("setting", "ids"), [("", []), ("ada", ["ada"]), ("ada, 7,", ["ada", "7"])])
 def test_the_setting_names_who_alone_may_answer(
     task: Task, monkeypatch: pytest.MonkeyPatch, setting: str, ids: list[str]
@@ -195,6 +196,7 @@ def test_silence_fails_at_once(task: Task) -> None:
     assert task.events() == ["approval_timed_out"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [
@@ -212,6 +214,7 @@ def test_an_answer_that_is_none_approves_nothing(task: Task, answer: dict[str, A
     assert task.events() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{}, None, {"note": None}, {"note": ""}])
 def test_a_note_may_be_left_out(task: Task, given: dict[str, Any] | None) -> None:
     task.ask()

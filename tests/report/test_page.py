@@ -101,6 +101,7 @@ def test_the_published_report_is_what_the_published_files_render_to(
     assert render_report(document, august, july) == august.read_bytes("report.html")
 
 
+@pytest.mark.slow
 def test_another_process_with_another_home_renders_the_same_bytes(
     chain: Path, august: Artifact, tmp_path: Path
 ) -> None:
@@ -285,6 +286,7 @@ def test_text_is_escaped(august: Artifact, july: Artifact, document: dict[str, A
     assert not {"script", "b", "i", "u"} & set(page.tags)
 
 
+@pytest.mark.slow
 def test_codes_and_sectors_from_the_data_are_text_in_the_charts(
     chain: Path, market: SmallMarket, tmp_path: Path
 ) -> None:
@@ -313,6 +315,7 @@ def test_a_document_that_lacks_something_is_an_error_not_a_blank(
         render_report(document, august, july)
 
 
+@pytest.mark.slow
 def test_ten_years_of_history_stay_a_small_page(chain: Path, tmp_path: Path) -> None:
     october, september = portfolio(chain, OCTOBER), portfolio(chain, SEPTEMBER)
     history = october.read_json("history.json")

@@ -281,6 +281,7 @@ PATHS = (
 )
 
 
+@pytest.mark.slow
 def test_nasty_paths_are_refused_readably(serve: Serve, chain: Path) -> None:
     web = serve(chain)
     for path in PATHS:

@@ -145,6 +145,7 @@ def test_a_replaced_dataset_gives_new_scores_at_the_next_request(
         assert after["predictions"] != before["predictions"]
 
 
+@pytest.mark.slow
 def test_a_dataset_that_goes_back_in_time_and_keeps_its_size_is_noticed(
     own: SmallMarket, market: SmallMarket, tmp_path: Path
 ) -> None:
