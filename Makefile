@@ -43,11 +43,11 @@ up: $(INSTALLED) ## SYNTHETIC: Airflow with the demo's bundle in the foreground;
 
 # Tests that start Airflow use both cores by themselves; all others run side by side, one file in one process.
 test: $(INSTALLED) ## All tests
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not e2e"
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not e2e"
 	@$(BIN)/python -m pytest -m e2e
 
 test-fast: $(INSTALLED) ## Tests that need neither training nor the four Airflow processes
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow and not e2e"
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not slow and not e2e"
 
 screenshots: $(INSTALLED) ## The pictures in docs/images, taken by the tests in a real Chromium
 	@SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser

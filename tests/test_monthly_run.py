@@ -184,7 +184,7 @@ def without_after(market: SmallMarket, last: dt.date, out: Path) -> Path:
     return write_table(market.table.filter(pa.array(market.dates <= last)), out)
 
 
-@pytest.mark.parametrize("future", [scrambled_after, without_after])
+@pytest.mark.parametrize("future", [scrambled_after, pytest.param(without_after, marks=pytest.mark.slow)])
 def test_nothing_after_the_as_of_session_changes_a_byte(
     market: SmallMarket, chain: Path, tmp_path: Path, future: object
 ) -> None:

@@ -95,6 +95,7 @@ def test_orders_and_ledger_are_those_of_the_published_months(
     assert result.performance == ledger.performance()
 
 
+@pytest.mark.slow
 def test_a_month_starts_from_the_value_that_the_ledger_shows(chain: Path, result: BacktestResult) -> None:
     value = {row.date: row.portfolio_value for row in result.daily}
     for day in REBALANCES[1:]:
@@ -104,6 +105,7 @@ def test_a_month_starts_from_the_value_that_the_ledger_shows(chain: Path, result
     assert [row.date for row in result.daily] == CALENDAR.sessions(JULY, LAST_SESSION)
 
 
+@pytest.mark.slow
 def test_fills_are_at_the_close_of_the_rebalance_day(market: SmallMarket, result: BacktestResult) -> None:
     simulation = play(opened(market), small_settings("unused"))
     for done in simulation.rebalances:
@@ -147,6 +149,7 @@ def test_nothing_after_a_session_changes_what_was_before(
     assert scrambled.rebalances[decided:] != plain.rebalances[decided:]
 
 
+@pytest.mark.slow
 def test_a_month_that_cannot_be_planned_refuses_the_live_backtest(
     market: SmallMarket, tmp_path: Path
 ) -> None:
@@ -156,6 +159,7 @@ def test_a_month_that_cannot_be_planned_refuses_the_live_backtest(
         backtest(opened(market, dataset=dataset))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "end", "message"),
     [
@@ -171,12 +175,14 @@ def test_a_period_without_anything_to_do_is_refused(
         backtest(opened(market, start=start, end=end))
 
 
+@pytest.mark.slow
 def test_an_end_beyond_the_dataset_is_told(market: SmallMarket) -> None:
     result = backtest(opened(market, end=dt.date(2025, 10, 31)))
     assert result.warnings == ("the dataset ends on 2025-10-10, 14 TSE sessions before 2025-10-31",)
     assert result.daily[-1].date == LAST_SESSION
 
 
+@pytest.mark.slow
 def test_sessions_of_the_dataset_make_the_schedule_of_another_exchange(
     market: SmallMarket, tmp_path: Path
 ) -> None:
@@ -189,6 +195,7 @@ def test_sessions_of_the_dataset_make_the_schedule_of_another_exchange(
     assert (august.date, august.as_of) == (dt.date(2025, 8, 4), dt.date(2025, 7, 29))
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_result_and_shows_the_figures(market: SmallMarket, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "result.json"
     done = CliRunner().invoke(

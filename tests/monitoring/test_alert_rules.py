@@ -51,6 +51,7 @@ def test_every_rule_is_shown_firing_and_not_firing(rule: dict[str, Any]) -> None
     assert shown == {True, False}
 
 
+@pytest.mark.slow
 def test_the_unit_tests_can_fail(run_tool: RunTool, tmp_path: Path) -> None:
     """Rules that never fire, and rules that always do, are both found out."""
     rules = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())
@@ -124,6 +125,7 @@ def test_no_secret_is_in_the_configuration() -> None:
     assert "api_url:" not in text
 
 
+@pytest.mark.slow
 def test_prometheus_reads_the_text_of_the_published_values(run_tool: RunTool, chain: Path) -> None:
     text = exposition(published_gauges(Store(chain), small_settings(chain), CALENDAR))
     done = run_tool("promtool", "check", "metrics", stdin=text)

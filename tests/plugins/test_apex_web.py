@@ -267,6 +267,7 @@ def runs(airflow_app: Any) -> Callable[..., None]:
     return record
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_and_file_is_for_people_whom_airflow_knows(visitor: Visitor, path: str) -> None:
     answer = visitor(None).get(path)
@@ -280,6 +281,7 @@ def test_every_page_and_file_is_for_people_whom_airflow_knows(visitor: Visitor, 
     assert visitor("viewer").get(path).status_code in (200, 404, 422)
 
 
+@pytest.mark.slow
 def test_programs_get_json_with_airflows_token(visitor: Visitor, chain: Path) -> None:
     for month in ("2025-08", "1999-01"):
         assert visitor(None).get(f"/apex/portfolio/{month}").status_code == 401
@@ -301,6 +303,7 @@ def test_programs_get_json_with_airflows_token(visitor: Visitor, chain: Path) ->
         assert reader.get(path).status_code == 404, "in Airflow only what was published"
 
 
+@pytest.mark.slow
 def test_the_way_to_the_login_leads_back(visitor: Visitor) -> None:
     import re
     from html import unescape
@@ -314,6 +317,7 @@ def test_the_way_to_the_login_leads_back(visitor: Visitor) -> None:
     assert parse_qs(urlsplit(redirect.headers["location"]).query)["next"] == [path]
 
 
+@pytest.mark.slow
 def test_the_interface_is_told_of_the_tab_and_the_page(visitor: Visitor) -> None:
     views = {view["destination"]: view for view in ApexWebPlugin.external_views}
     assert views["dag_run"]["href"].startswith("/apex/report/{DAG_ID}/{RUN_ID}")
@@ -324,6 +328,7 @@ def test_the_interface_is_told_of_the_tab_and_the_page(visitor: Visitor) -> None
     assert len({view["url_route"] for view in views.values()}) == len(ApexWebPlugin.external_views)
 
 
+@pytest.mark.slow
 def test_a_published_run(visitor: Visitor, runs: Callable[..., None]) -> None:
     reference = {"portfolio": "2025-08-01/v1", "folder": "x", "content_hash": "y", "already_published": False}
     done = dict.fromkeys(("dataset_fresh", "infer", "approval", "publish"), "success")
@@ -333,6 +338,7 @@ def test_a_published_run(visitor: Visitor, runs: Callable[..., None]) -> None:
     assert 'src="/apex/portfolio-files/2025-08-01/v1/report.html"' in text
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_for_data(visitor: Visitor, runs: Callable[..., None]) -> None:
     waiting = {"what": "no rows yet", "expected": "3000 rows", "received": "12", "where": "x", "remedy": "y"}
     run_id = "manual__2025-11-04T00:00:00+00:00"
@@ -343,6 +349,7 @@ def test_a_run_that_waits_for_data(visitor: Visitor, runs: Callable[..., None]) 
     assert f"/dags/{DAG_ID}/runs/{quote(run_id, safe='')}/tasks/dataset_fresh" in text
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_for_approval(visitor: Visitor, runs: Callable[..., None]) -> None:
     draft = {("approval", "draft"): {"key": "a" * 64, "content_hash": "b"}}
     runs("asked", "running", {"approval": "awaiting_input"}, draft, answer={})
@@ -352,6 +359,7 @@ def test_a_run_that_waits_for_approval(visitor: Visitor, runs: Callable[..., Non
     assert "Its draft is no longer in the store." in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run_id", "state", "tasks", "conf", "answer", "words"),
     [
@@ -391,6 +399,7 @@ def test_a_run_without_a_portfolio(
     assert "<iframe" not in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "shown"), [("failed", True), ("running", False)])
 def test_a_refused_run_says_why_until_its_task_runs_again(
     visitor: Visitor, runs: Callable[..., None], state: str, shown: bool
@@ -404,6 +413,7 @@ def test_a_refused_run_says_why_until_its_task_runs_again(
     assert ("What to do: Copy it." in text) is shown
 
 
+@pytest.mark.slow
 def test_what_a_cleared_run_left_before_is_not_shown(visitor: Visitor, runs: Callable[..., None]) -> None:
     left = {
         ("publish", "return_value"): {"portfolio": "2025-08-01/v1", "already_published": False},
@@ -417,6 +427,7 @@ def test_what_a_cleared_run_left_before_is_not_shown(visitor: Visitor, runs: Cal
     assert "2025-08-01" not in text
 
 
+@pytest.mark.slow
 def test_an_airflow_below_a_path(visitor: Visitor, airflow_app: Any) -> None:
     stranger = TestClient(airflow_app, root_path="/airflow").get("/airflow/apex/months")
     assert 'href="/airflow/api/v2/auth/login?next=%2Fairflow%2Fapex%2Fmonths"' in stranger.text
@@ -424,6 +435,7 @@ def test_an_airflow_below_a_path(visitor: Visitor, airflow_app: Any) -> None:
     assert 'href="/airflow/apex/months/2025-10-01/v1"' in web.get("/airflow/apex/months").text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [None, 1, "text", [], {"portfolio": 5}, {"portfolio": None, "key": {}}])
 def test_strange_xcoms_are_no_report(visitor: Visitor, runs: Callable[..., None], value: object) -> None:
     run_id = f"strange_{value!r}".translate(str.maketrans("", "", "{}[]'\" ,:"))

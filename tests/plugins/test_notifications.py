@@ -153,6 +153,7 @@ def test_braces_in_an_error_are_no_template(servers: NoticeServers, ledger: Noti
     assert text in servers.posts[0].text
 
 
+@pytest.mark.slow
 def test_passwords_of_connections_are_masked(servers: NoticeServers, ledger: NoticeLedger) -> None:
     """In a fresh process: pytest switches Airflow's masking off in its own."""
     code = """
