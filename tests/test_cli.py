@@ -495,6 +495,7 @@ def test_audit_verify_finds_a_change_and_exits_with_3(apex: Apex, tmp_path: Path
     }
 
 
+@pytest.mark.slow
 def test_approval_is_given_by_name_after_the_report_was_read(
     apex: Apex, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_the_same_month_again_tells_its_values_anew_and_a_cached_latency(
     assert 'apex_inference_latency_ms{scores="computed"}' not in series
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rebalance", [JULY, AUGUST])
 def test_the_text_for_prometheus_and_the_mapped_datagrams_agree(
     market: SmallMarket, chain: Path, tmp_path: Path, exporter: StatsdExporterDouble, rebalance: dt.date

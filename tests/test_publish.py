@@ -160,6 +160,7 @@ def test_a_different_result_is_refused_by_the_names_of_the_files(
     assert published_bytes(planned.home) == before
 
 
+@pytest.mark.slow
 def test_a_reason_makes_the_next_version_and_leaves_the_first(market: SmallMarket, planned: Planned) -> None:
     planned.publish()
     before = published_bytes(planned.home)

@@ -98,6 +98,7 @@ def figures(values: list[float], trades: int, cost: float) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("horizon", "top_k"), [(20, 35), (5, 20)])
 def test_a_period_equals_the_accounting_by_hand(
     world: World, tmp_path: Path, horizon: int, top_k: int

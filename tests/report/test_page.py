@@ -95,6 +95,7 @@ def frame(artifact: Artifact, name: str) -> pd.DataFrame:
     return pd.read_csv(io.BytesIO(artifact.read_bytes(name)), dtype={"code": str, "sector": str})
 
 
+@pytest.mark.slow
 def test_the_published_report_is_what_the_published_files_render_to(
     august: Artifact, july: Artifact, document: dict[str, Any]
 ) -> None:

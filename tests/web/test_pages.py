@@ -297,6 +297,7 @@ def test_nasty_paths_are_refused_readably(serve: Serve, chain: Path) -> None:
             assert answer.headers.get(name) == value, path
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(
