@@ -302,8 +302,8 @@ def _plan_facts(summary: MonthSummary) -> tuple[tuple[str, str], ...]:
     )
 
 
-def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert]) -> Notice:
-    """Tell of a month that ended well, and of the alerts that did not stop it."""
+def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert], *, report_at: str) -> Notice:
+    """Tell of a month that ended well, and of the alerts that did not stop it; `report_at`: where to read it."""
     return Notice(
         Severity.WARNING if alerts else None,
         f"{summary.portfolio} {summary.verdict}: {'; '.join(map(str, alerts)) or _book(summary)}",
@@ -317,6 +317,7 @@ def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert]) -> Notic
         ),
         "Look at the alerts before the orders are sent." if alerts else "",
         (
+            ("Report", report_at),
             ("Run", run.url),
             *(
                 (f"Runbook {alert.metric}", _runbook(run, alert.runbook.partition("#")[2]))

@@ -109,7 +109,7 @@ def approval_question(context: Any, plan: Any, until: dt.datetime) -> Notice:
         summarise_month(request, plan, None, store),
         alerts_of(plan, store),
         until=until,
-        report_at=f"{run.url}/plugin/{REPORT_TAB}",
+        report_at=_report_at(run),
         answer_at=_answer_at(run),
         asked_before=ti.try_number > 1,
     )
@@ -140,7 +140,8 @@ def tell_published(context: Any) -> None:
         *evaluate_latency(request.settings.thresholds, scores.latency_ms, cached=scores.cached),
     ]
     summary = summarise_month(request, plan, publication, store)
-    notice = published(_run(ti.dag_id, ti.run_id), summary, alerts)
+    run = _run(ti.dag_id, ti.run_id)
+    notice = published(run, summary, alerts, report_at=_report_at(run))
     deliver(notice, _ledger(context), PUBLISHED)
 
 
@@ -219,6 +220,10 @@ def _run(dag_id: str, run_id: str) -> Run:
     url = f"{airflow}/dags/{dag_id}/runs/{quote(run_id)}"
     hit = {PERFORMANCE: NOBODY_WATCHES, REHEARSAL: NOBODY_IS_HIT}.get(dag_id, RERUN_IS_SAFE)
     return Run(dag_id, run_id, url, load_settings().notifications.runbook, hit)
+
+
+def _report_at(run: Run) -> str:
+    return f"{run.url}/plugin/{REPORT_TAB}"
 
 
 def _answer_at(run: Run) -> str:

@@ -36,6 +36,7 @@ from apex_tasks.refusal import CheckFailed, Refusal, Rejected, ThresholdBroken, 
 from apex_tasks.settings import Severity
 
 ROOT = Path(__file__).resolve().parents[1]
+REPORT_AT = "https://airflow.example.com/dags/apex/runs/1/plugin/portfolio"
 RUN = Run("apex_monthly", "scheduled__2025-11-04", "http://airflow/dags/d/runs/r", "docs/runbook.md")
 DUE = dt.datetime(2025, 11, 4, 1, 0, tzinfo=dt.UTC)
 REFUSAL = Refusal(
@@ -188,7 +189,7 @@ def test_a_run_that_is_late_and_works_shows_where() -> None:
 
 
 def test_a_published_month_is_summed_up() -> None:
-    notice = published(RUN, SUMMARY, ())
+    notice = published(RUN, SUMMARY, (), report_at=REPORT_AT)
     assert notice.subject == ("[APEX] 2025-11-04/v1 published: 49 positions, turnover 35.00%, cost 12.35 bps")
     assert notice.first == ""
     for text in both(notice):
@@ -201,17 +202,18 @@ def test_a_published_month_is_summed_up() -> None:
             "/srv/apex/portfolio/2025-11-04/v1/report.html",
         ):
             assert word in text
+    assert ("Report", REPORT_AT) in notice.links
 
 
 def test_a_first_month_starts_from_cash_and_an_unchanged_one_says_so() -> None:
     summary = SUMMARY.model_copy(update={"parent": None, "verdict": Verdict.UNCHANGED})
-    notice = published(RUN, summary, ())
+    notice = published(RUN, summary, (), report_at=REPORT_AT)
     assert "was published already, nothing changed" in notice.subject
     assert ("Starts from", "cash") in notice.facts
 
 
 def test_alerts_that_did_not_stop_a_month_stand_in_its_message() -> None:
-    notice = published(RUN, SUMMARY, (COSTLY,))
+    notice = published(RUN, SUMMARY, (COSTLY,), report_at=REPORT_AT)
     assert notice.subject == (
         "[APEX WARNING] 2025-11-04/v1 published: WARNING: apex_daily_cost_bps = 25, alert when > 20"
     )
@@ -294,7 +296,7 @@ def test_a_late_run_that_awaits_a_person_says_so_unless_it_has_failed() -> None:
 
 def test_the_runbook_may_lie_anywhere() -> None:
     run = Run(RUN.dag_id, RUN.run_id, RUN.url, "https://wiki/apex")
-    notice = published(run, SUMMARY, (COSTLY,))
+    notice = published(run, SUMMARY, (COSTLY,), report_at=REPORT_AT)
     assert "https://wiki/apex#high-costs" in _Text(notice.html).addresses
     assert "<https://wiki/apex#high-costs|Runbook apex_daily_cost_bps>" in notice.slack
 
