@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from apex_tasks import alerts
 from apex_tasks.dataset.schema import CODE
 from apex_tasks.market.costs import BPS
 from apex_tasks.market.sectors import sector_names
@@ -164,9 +165,9 @@ def _score_chart(month: ReportedMonth) -> Markup:
 
 def _rank_chart(month: ReportedMonth) -> Markup | None:
     codes = {*month.run["selection"]["candidates"], *month.held, *month.before.positions}
+    left = month.before.positions.keys() - month.held.keys()
     moves = [
         RankMove(code, month.parent_ranks[code], month.ranks[code], code in month.held, code in left)
-        for left in [month.before.positions.keys() - month.held.keys()]
         for code in sorted(codes)
         if code in month.parent_ranks and code in month.ranks
     ]
@@ -213,7 +214,8 @@ def _months_chart(month: ReportedMonth) -> Markup:
     def cost_bound(first_build: bool) -> float | None:
         if cost is None:
             return None
-        return cost.first_build_bound if first_build and cost.first_build_bound is not None else cost.bound
+        hysteresis = bool(month.run["metrics"]["hysteresis"])
+        return alerts.effective_bound(cost, settings["ranking"]["top_k"], first_build, hysteresis)
 
     return months_chart(
         [
