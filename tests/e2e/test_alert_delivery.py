@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from airflow_client import AirflowClient
 from embedded_airflow import EmbeddedAirflow
 from notice_servers import Mail, NoticeServers, Post
 from small_market import AS_OF, AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket, write_table
+from waiting import wait_for
 
 from apex_tasks.store import Store
 
@@ -79,16 +80,6 @@ class World:
             return (mails[0], posts[0]) if mails and posts else None
 
         return wait_for(both, DELIVERY_SECONDS)
-
-
-def wait_for(look: Callable[[], Any], seconds: float) -> Any:
-    """What `look` finds, as soon as it finds something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"nothing within {seconds:g} s")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import datetime as dt
 import html
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from airflow_client import AirflowClient
 from embedded_airflow import USER, EmbeddedAirflow
 from notice_servers import Mail, NoticeServers, Post
 from small_market import AS_OF, AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket
+from waiting import wait_for
 
 from apex_tasks import audit
 from apex_tasks.published import latest_version, published_dates
@@ -76,7 +77,7 @@ class World:
                     return dict(each)
             return None
 
-        return wait_for(question)
+        return wait_for(question, RUN_SECONDS)
 
     def answer(self, dag_id: str, run_id: str, option: str, note: str) -> None:
         """Answer as a person does, some seconds after the question.
@@ -105,7 +106,7 @@ class World:
             posts = [post for post in self.servers.posts if run_id in post.text and about in post.text]
             return (mails[0], posts[0]) if mails and posts else None
 
-        return wait_for(both)
+        return wait_for(both, RUN_SECONDS)
 
     def decisions(self, run_id: str) -> list[dict[str, Any]]:
         """Audit records of a run, oldest first."""
@@ -114,16 +115,6 @@ class World:
 
 def hitl_path(dag_id: str, run_id: str) -> str:
     return f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/approval/-1/hitlDetails"
-
-
-def wait_for(look: Callable[[], Any], seconds: float = RUN_SECONDS) -> Any:
-    """What `look` finds, as soon as it finds something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"nothing within {seconds:g} s")
 
 
 @pytest.fixture(scope="module")
