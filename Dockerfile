@@ -1,4 +1,4 @@
-# Airflow with this package. The version is that of constraints.txt; tests/test_compose.py holds them together.
+# Airflow with this package. The version is that of constraints.txt; tests/deployment/test_compose.py holds them together.
 ARG AIRFLOW_VERSION=3.3.2
 FROM apache/airflow:${AIRFLOW_VERSION}-python3.11
 

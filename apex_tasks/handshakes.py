@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 
 from apex_tasks.bundle import ResolvedBundle, keep_bundle, read_bundle
+from apex_tasks.monthly.request import RunRequest
+from apex_tasks.monthly.validate_bundle import validate_bundle
 from apex_tasks.refusal import Refusal
-from apex_tasks.request import RunRequest
 from apex_tasks.store import Store, canonical_json, content_key, local_path
-from apex_tasks.validate_bundle import validate_bundle
 
 HANDSHAKES, RESOLVED_FILE = "handshakes", "resolved.json"
 

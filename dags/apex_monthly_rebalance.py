@@ -5,12 +5,18 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import DAG, Asset, DeadlineAlert, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
-from dataset_fresh_sensor import DatasetFreshSensor
-from month_before_sensor import MonthBeforeSensor
-from monthly_run_tasks import APPROVAL, DATASET_FRESH, run_of, step
-from notifications import deadline_alerts, tell_published, tell_retry, tell_run_failure, tell_task_failure
-from portfolio_approval import PortfolioApproval
-from tse_timetable import TseRebalanceTimetable
+from apex_airflow.callbacks import (
+    deadline_alerts,
+    tell_published,
+    tell_retry,
+    tell_run_failure,
+    tell_task_failure,
+)
+from apex_airflow.dataset_fresh_sensor import DatasetFreshSensor
+from apex_airflow.portfolio_approval import PortfolioApproval
+from apex_airflow.previous_month_sensor import MonthBeforeSensor
+from apex_airflow.tasks import APPROVAL, DATASET_FRESH, run_of, step
+from apex_airflow.timetable import TseRebalanceTimetable
 
 from apex_tasks.settings import FeaturesMode, Normalization, Policy, load_settings
 

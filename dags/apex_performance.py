@@ -12,9 +12,15 @@ from airflow.sdk import (
     get_current_context,
     task,
 )
-from monthly_run_tasks import step
-from notifications import PERFORMANCE, tell_deviation, tell_retry, tell_run_failure, tell_task_failure
-from performance_tasks import look_of
+from apex_airflow.callbacks import (
+    PERFORMANCE,
+    tell_deviation,
+    tell_retry,
+    tell_run_failure,
+    tell_task_failure,
+)
+from apex_airflow.performance_tasks import look_of
+from apex_airflow.tasks import step
 
 PORTFOLIO = Asset("apex_portfolio")
 AFTER_THE_CLOSE = CronTriggerTimetable("0 18 * * 1-5", timezone="Asia/Tokyo")

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pendulum
 from airflow.sdk import DAG, Param, get_current_context, task
-from monthly_run_tasks import step
-from notifications import REHEARSAL, tell_retry, tell_run_failure, tell_task_failure
-from rehearsal_tasks import rehearsal_of
+from apex_airflow.callbacks import REHEARSAL, tell_retry, tell_run_failure, tell_task_failure
+from apex_airflow.rehearsal_tasks import rehearsal_of
+from apex_airflow.tasks import step
 
 IO_RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": 2.0}
 

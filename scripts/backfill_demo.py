@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
-from airflow_client import FINISHED
-from console_steps import step
-from demo_setup import BANNER, DAG_ID, REPO, Demo, DemoFailedError, short, task_failures
-from embedded_airflow import AirflowFailedError, EmbeddedAirflow
+from local_airflow.client import FINISHED
+from local_airflow.console import step
+from local_airflow.demo import BANNER, DAG_ID, REPO, Demo, DemoFailedError, short, task_failures
+from local_airflow.processes import AirflowFailedError, EmbeddedAirflow
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -22,7 +22,7 @@ from rich.table import Table
 
 from apex_tasks.demo.defaults import DEFAULT_SESSIONS
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.published import RUN_FILE, PublishedPortfolio, published_dates
+from apex_tasks.published.portfolio import RUN_FILE, PublishedPortfolio, published_dates
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Store
 

@@ -26,9 +26,9 @@ from served_apex import ServedApex
 
 from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.schema import open_dataset
+from apex_tasks.model.bundle_export import production_shape, seal_bundle
 from apex_tasks.model.patchtst import PatchTSTRanker
 from apex_tasks.model.training import TrainingResult, TrainingSettings
-from apex_tasks.trained_bundle import production_shape, seal_bundle
 
 LAST_DAY = "9999-12-31"
 NOTICE = "SYNTHETIC: random weights, to measure a server. Not for trading."

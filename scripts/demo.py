@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from console_steps import Step, step
-from demo_setup import (
+from local_airflow.console import Step, step
+from local_airflow.demo import (
     BANNER,
     DAG_ID,
     LAST_SESSION,
@@ -21,12 +21,12 @@ from demo_setup import (
     short,
     task_failures,
 )
-from embedded_airflow import AirflowFailedError, EmbeddedAirflow
+from local_airflow.processes import AirflowFailedError, EmbeddedAirflow
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from apex_tasks.published import PORTFOLIO_FILE, RUN_FILE, PublishedPortfolio
+from apex_tasks.published.portfolio import PORTFOLIO_FILE, RUN_FILE, PublishedPortfolio
 from apex_tasks.refusal import Refusal
 
 REBALANCE_DATE = dt.date(2025, 11, 4)

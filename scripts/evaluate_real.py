@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from console_steps import step
+from local_airflow.console import step
 from real_data.fetch import REQUIREMENT, OutOfReach, fetch
 from rich.console import Console
 

@@ -8,9 +8,9 @@ import sys
 import time
 from zoneinfo import ZoneInfo
 
-from console_steps import step
-from demo_setup import BANNER, DAG_ID, MONTH_DEMO
-from embedded_airflow import USER, AirflowFailedError, EmbeddedAirflow, free_port
+from local_airflow.console import step
+from local_airflow.demo import BANNER, DAG_ID, MONTH_DEMO
+from local_airflow.processes import USER, AirflowFailedError, EmbeddedAirflow, free_port
 from rich.console import Console
 from rich.markup import escape
 

@@ -23,14 +23,14 @@ for name in [name for name in os.environ if name.startswith("APEX_")]:
     del os.environ[name]
 
 if TYPE_CHECKING:
-    from baseline_world import World
-    from small_market import SmallMarket
+    from tests.support.baseline_world import World
+    from tests.support.small_market import SmallMarket
 
 
 @pytest.fixture(scope="session")
 def market(tmp_path_factory: pytest.TempPathFactory) -> SmallMarket:
     """Small dataset and bundle; never to be changed."""
-    from small_market import make_market
+    from tests.support.small_market import make_market
 
     return make_market(tmp_path_factory.mktemp("market"))
 
@@ -38,7 +38,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> SmallMarket:
 @pytest.fixture(scope="session")
 def chain(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with four consecutive months published; never to be changed."""
-    from small_market import run_chain
+    from tests.support.small_market import run_chain
 
     home = tmp_path_factory.mktemp("chain")
     run_chain(market, home)
@@ -48,6 +48,6 @@ def chain(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Random market with everything that real ones have, and its bundle; never to be changed."""
-    from baseline_world import make_world
+    from tests.support.baseline_world import make_world
 
     return make_world(tmp_path_factory.mktemp("world"))

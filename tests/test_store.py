@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults import failures, kills
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ from apex_tasks.store import (
     local_path,
     write_file,
 )
+from tests.support.faults import failures, kills
 
 FILES = {"a.bin": b"alpha" * 100, "b.bin": b"beta" * 200, "c.bin": b"gamma" * 300}
 

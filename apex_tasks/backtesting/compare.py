@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from apex_tasks.backtesting.backtest import Market, backtest
 from apex_tasks.backtesting.result import BacktestResult
+from apex_tasks.monthly.request import with_parameters
 from apex_tasks.refusal import Refusal
-from apex_tasks.request import with_parameters
 from apex_tasks.settings import Policy, Priority
 from apex_tasks.statistics.bootstrap import Interval, bootstrap_difference, bootstrap_interval
 from apex_tasks.statistics.deflated_sharpe import deflated_sharpe_ratio

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from apex_tasks.build_panel import require_supply
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.keys import RowKeys, scan_keys
 from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, days_since_epoch
-from apex_tasks.infer import forecast, ranked_scores
+from apex_tasks.monthly.build_panel import require_supply
+from apex_tasks.monthly.infer import forecast, ranked_scores
 from apex_tasks.settings import ApexSettings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from apex_tasks.bundle.config import ModelSection
-from apex_tasks.bundle.documents import validated
+from apex_tasks.bundle.parsing import validated
 from apex_tasks.refusal import Refusal
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from apex_tasks.bundle.documents import bad_key, read_yaml, validated
+from apex_tasks.bundle.parsing import bad_key, read_yaml, validated
 from apex_tasks.settings import Normalization, SelectionSettings
 
 AUTO = "auto"

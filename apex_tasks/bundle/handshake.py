@@ -14,8 +14,8 @@ from apex_tasks.bundle.channels import (
 )
 from apex_tasks.bundle.checkpoint import Checkpoint, check_weights, load_checkpoint
 from apex_tasks.bundle.config import BundleConfig, DataSection, read_config
-from apex_tasks.bundle.documents import bad_key, read_yaml
 from apex_tasks.bundle.manifest import verify_manifest
+from apex_tasks.bundle.parsing import bad_key, read_yaml
 from apex_tasks.bundle.resolved import ModelDimensions, ResolvedBundle
 from apex_tasks.dataset.features import (
     Alias,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from apex_tasks.bundle.archive import MANIFEST, BundleFiles
-from apex_tasks.bundle.documents import bad_key, read_json, validated
+from apex_tasks.bundle.parsing import bad_key, read_json, validated
 from apex_tasks.refusal import Refusal
 
 Count = Annotated[int, Field(strict=True, ge=1)]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from apex_tasks.bundle.archive import MANIFEST, BundleFiles, check_member_path
-from apex_tasks.bundle.documents import bad_key
-from apex_tasks.bundle.kept import write_folder
+from apex_tasks.bundle.local_copy import write_folder
+from apex_tasks.bundle.parsing import bad_key
 from apex_tasks.refusal import Refusal
 
 if TYPE_CHECKING:

@@ -106,7 +106,7 @@ def validate_bundle_command(
     as_json: Json = False,
 ) -> None:
     """Check a bundle against its manifest, itself and a dataset's schema."""
-    from apex_tasks.validate_bundle import validate_bundle
+    from apex_tasks.monthly.validate_bundle import validate_bundle
 
     settings = given_settings(horizon=horizon, features_mode=features_mode)
     resolved = validate_bundle(
@@ -150,7 +150,7 @@ def score_command(
 ) -> None:
     """Score and rank every eligible stock of one session."""
     from apex_tasks.market.calendar import TseCalendar
-    from apex_tasks.score import score
+    from apex_tasks.monthly.score import score
     from apex_tasks.tables import parquet_bytes
 
     TseCalendar.load().require_session(as_of.date())
@@ -195,9 +195,9 @@ def run_command(
 ) -> None:
     """Run one month without Airflow: the same steps on the same store."""
     from apex_tasks.market.calendar import TseCalendar
-    from apex_tasks.month_summary import summarise_month
-    from apex_tasks.monthly_run import MonthlyRun, run_month
-    from apex_tasks.request import resolve_request
+    from apex_tasks.monthly.request import resolve_request
+    from apex_tasks.monthly.run import MonthlyRun, run_month
+    from apex_tasks.monthly.summary import summarise_month
     from apex_tasks.store import Store
 
     if approve is not None and dry_run:
@@ -269,7 +269,7 @@ def calendar_command(
 @app.command("settings")
 def settings_command(as_json: Json = False) -> None:
     """Print the settings in force, and the environment variable that sets each."""
-    from apex_tasks.settings_table import setting_rows
+    from apex_tasks.cli.settings_table import setting_rows
 
     settings = load_settings()
     if as_json:
@@ -284,7 +284,7 @@ def settings_command(as_json: Json = False) -> None:
 @audit_app.command("verify")
 def audit_verify(as_json: Json = False) -> None:
     """Check the audit trail and every published file against it; exit 3 when anything was changed."""
-    from apex_tasks import audit
+    from apex_tasks.published import audit
     from apex_tasks.store import Store
 
     store = Store(load_settings().home)

@@ -25,7 +25,7 @@ from rich.text import Text
 from apex_tasks.dataset.progress import ReportProgress
 
 if TYPE_CHECKING:
-    from apex_tasks.month_summary import MonthSummary
+    from apex_tasks.monthly.summary import MonthSummary
 
 out = Console()
 err = Console(stderr=True)

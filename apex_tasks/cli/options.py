@@ -12,7 +12,7 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, FeaturesMode, Normalization, Policy, load_settings
 
 if TYPE_CHECKING:
-    from apex_tasks.approval import Answer
+    from apex_tasks.monthly.approval import Answer
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bundle = Annotated[str | None, typer.Option(help="Bundle: folder or tar.gz. Default: APEX_BUNDLE.")]
@@ -33,7 +33,7 @@ def given_settings(**parameters: object) -> ApexSettings:
     Refusal
         A value is out of range.
     """
-    from apex_tasks.request import with_parameters
+    from apex_tasks.monthly.request import with_parameters
 
     return with_parameters(
         load_settings(), {name: value for name, value in parameters.items() if value is not None}
@@ -48,7 +48,7 @@ def given_input(name: str, given: str | None, setting: str | None) -> str:
     Refusal
         Neither names one.
     """
-    from apex_tasks.request import required_input
+    from apex_tasks.monthly.request import required_input
 
     return required_input(name, given or setting)
 
@@ -61,7 +61,7 @@ def approval_by(given: str) -> Answer:
     typer.BadParameter
         The name is empty.
     """
-    from apex_tasks.approval import Answer, Outcome, Person
+    from apex_tasks.monthly.approval import Answer, Outcome, Person
 
     name, _, note = (part.strip() for part in given.partition(":"))
     if not name:

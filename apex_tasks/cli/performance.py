@@ -36,8 +36,8 @@ def performance_command(
 ) -> None:
     """Mark the published book, compare it with the benchmarks; exit 4 where it deviates."""
     from apex_tasks.market.calendar import TseCalendar
-    from apex_tasks.performance_request import resolve_performance_request
-    from apex_tasks.performance_run import PerformanceRun, log_to_stderr, look_at_performance
+    from apex_tasks.performance.request import resolve_performance_request
+    from apex_tasks.performance.run import PerformanceRun, log_to_stderr, look_at_performance
     from apex_tasks.store import Store
 
     settings, calendar = given_settings(), TseCalendar.load()

@@ -16,7 +16,7 @@ from apex_tasks.settings import load_settings
 
 if TYPE_CHECKING:
     from apex_tasks.rehearsal.day_zero import RehearsalReport
-    from apex_tasks.rehearsal.monthly import MonthlyRehearsal
+    from apex_tasks.rehearsal.replay import MonthlyRehearsal
     from apex_tasks.rehearsal.smoke_test import SmokeReport
 
 rehearsal_app = typer.Typer()

@@ -13,7 +13,7 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings
 
 if TYPE_CHECKING:
-    from apex_tasks.web.served_inputs import InputSource
+    from apex_tasks.web.predictions.inputs import InputSource
 
 serve_app = typer.Typer()
 
@@ -52,7 +52,7 @@ def serve_command(
 ) -> None:
     """Serve predictions and published months over HTTP: /docs shows how to ask."""
     from apex_tasks.market.calendar import TseCalendar
-    from apex_tasks.web.served_inputs import InputSource
+    from apex_tasks.web.predictions.inputs import InputSource
     from apex_tasks.web.server import serve
 
     settings = _with_options(
@@ -80,7 +80,7 @@ def _with_options(settings: ApexSettings, **given: object) -> ApexSettings:
 def _require_config(source: InputSource) -> None:
     """End at once for a named model or config that is not the bundle's; other faults may be mended while serving."""
     from apex_tasks.bundle import read_bundle
-    from apex_tasks.web.served_inputs import bundle_of, require_named
+    from apex_tasks.web.predictions.inputs import bundle_of, require_named
 
     try:
         files = read_bundle(bundle_of(source.model), source.settings.bundle_limits)

@@ -18,12 +18,7 @@ from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import day_from_epoch, open_dataset
 from apex_tasks.demo.defaults import DEFAULT_SEED
 from apex_tasks.demo.market import write_demo_data
-from apex_tasks.model.judging import rank_ic_by_date
-from apex_tasks.model.scoring import load_model
-from apex_tasks.model.training import TrainingSettings, train
-from apex_tasks.refusal import Refusal
-from apex_tasks.settings import FeaturesMode
-from apex_tasks.trained_bundle import (
+from apex_tasks.model.bundle_export import (
     HORIZONS,
     JUDGED_HORIZON,
     LOOKBACK,
@@ -31,6 +26,11 @@ from apex_tasks.trained_bundle import (
     production_shape,
     seal_bundle,
 )
+from apex_tasks.model.evaluation import rank_ic_by_date
+from apex_tasks.model.scoring import load_model
+from apex_tasks.model.training import TrainingSettings, train
+from apex_tasks.refusal import Refusal
+from apex_tasks.settings import FeaturesMode
 
 CLIP_SIGMA = 5.0
 SAMPLES = 3_072

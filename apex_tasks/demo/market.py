@@ -14,8 +14,8 @@ from upath import UPath
 from apex_tasks.dataset.price_features import compute_price_features
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.demo.defaults import DEFAULT_END, DEFAULT_SEED, DEFAULT_SESSIONS, DEFAULT_STOCKS
+from apex_tasks.demo.price_paths import SyntheticMarket, simulate_market
 from apex_tasks.demo.signals import published_columns
-from apex_tasks.demo.simulation import SyntheticMarket, simulate_market
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import write_file
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from apex_tasks.demo.simulation import SyntheticMarket
+from apex_tasks.demo.price_paths import SyntheticMarket
 
 Floats = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import datetime as dt
 
 from pydantic import BaseModel, ConfigDict
 
-from apex_tasks.performance.check import Check
+from apex_tasks.performance.checks.check import Check
 from apex_tasks.performance.deviation import Comparison, Verdict
 from apex_tasks.statistics.performance import Performance
 

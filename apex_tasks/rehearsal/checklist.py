@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from apex_tasks.refusal import Refusal
 from apex_tasks.rehearsal import input_checks, operation_checks, store_checks
-from apex_tasks.rehearsal.finding import Answer, Deployment, Finding, State, failed
+from apex_tasks.rehearsal.deployment import Answer, Deployment, Finding, State, failed
 
 
 class Item(NamedTuple):

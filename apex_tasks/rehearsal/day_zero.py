@@ -11,15 +11,15 @@ from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.monthly.validate_bundle import validate_bundle
 from apex_tasks.rehearsal.checklist import failures, go_through
-from apex_tasks.rehearsal.finding import Deployment, Finding, State
-from apex_tasks.rehearsal.monthly import MonthlyRehearsal, rehearse_months
+from apex_tasks.rehearsal.deployment import Deployment, Finding, State
+from apex_tasks.rehearsal.outcome import Outcome, verdict_on
+from apex_tasks.rehearsal.replay import MonthlyRehearsal, rehearse_months
 from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.rehearsal.smoke_test import SmokeReport, smoke_test
-from apex_tasks.rehearsal.verdict import Outcome, verdict_on
 from apex_tasks.settings import NotificationSettings
 from apex_tasks.store import Store, canonical_json, content_key
-from apex_tasks.validate_bundle import validate_bundle
 
 REHEARSALS, REPORT_FILE = "rehearsals", "rehearsal.json"
 MARKS = {State.DONE: "✔ done  ", State.OPEN: "○ open  ", State.FAILED: "✘ failed"}

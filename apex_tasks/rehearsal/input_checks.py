@@ -10,8 +10,8 @@ from apex_tasks.bundle.channels import model_init_log
 from apex_tasks.bundle.manifest import FileStatus
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.schema import day_from_epoch
-from apex_tasks.rehearsal.finding import Answer, Deployment, done, failed, still_open
-from apex_tasks.rehearsal.verdict import Verdict
+from apex_tasks.rehearsal.deployment import Answer, Deployment, done, failed, still_open
+from apex_tasks.rehearsal.outcome import Verdict
 
 
 def bundle_verified(deployment: Deployment) -> Answer:

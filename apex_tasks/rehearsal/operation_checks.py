@@ -8,9 +8,9 @@ import re
 import socket
 from importlib.metadata import PackageNotFoundError, version
 
-from apex_tasks.alerts import INFERENCE_LATENCY
 from apex_tasks.market.calendar import LAST_DAY, TOKYO
-from apex_tasks.rehearsal.finding import Answer, Deployment, done, failed, still_open
+from apex_tasks.monitoring.alerts import INFERENCE_LATENCY
+from apex_tasks.rehearsal.deployment import Answer, Deployment, done, failed, still_open
 from apex_tasks.settings import SETTINGS_FILE_VARIABLE, ApexSettings, configs_folder, settings_file
 from apex_tasks.store import file_sha256
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from apex_tasks.backtesting.backtest import BacktestRequest
 from apex_tasks.market.calendar import FIRST_DAY, LAST_DAY
+from apex_tasks.monthly.request import required_input
 from apex_tasks.refusal import Refusal
-from apex_tasks.request import required_input
 from apex_tasks.settings import ApexSettings
 
 SESSIONS, MONTHS = 5, 3

@@ -15,14 +15,14 @@ from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.monthly.score import score
+from apex_tasks.monthly.validate_bundle import validate_bundle
 from apex_tasks.refusal import Refusal
-from apex_tasks.rehearsal.comparison import SessionComparison, compare_passes
+from apex_tasks.rehearsal.outcome import Outcome, verdict_on
 from apex_tasks.rehearsal.request import RehearsalRequest
-from apex_tasks.rehearsal.verdict import Outcome, verdict_on
-from apex_tasks.score import score
+from apex_tasks.rehearsal.score_comparison import SessionComparison, compare_passes
 from apex_tasks.settings import InferenceSettings
 from apex_tasks.store import file_sha256
-from apex_tasks.validate_bundle import validate_bundle
 
 SCORING_AGAIN = "Scoring again"
 OTHER_BATCH_SIZES = (17, 31)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from apex_tasks import audit
-from apex_tasks.published import last_published_before
-from apex_tasks.rehearsal.finding import Answer, Deployment, done, failed, still_open
+from apex_tasks.published import audit
+from apex_tasks.published.portfolio import last_published_before
+from apex_tasks.rehearsal.deployment import Answer, Deployment, done, failed, still_open
 from apex_tasks.store import Store, local_path, write_file
 
 MONTHS_OF_ROOM = 12

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apex_tasks.portfolio.orders import LEAST_WEIGHT_CHANGE
-from apex_tasks.published_history import History
+from apex_tasks.published.history import History
 from apex_tasks.report.month import ReportedMonth
 
 SHOWN_CHANGES = 5

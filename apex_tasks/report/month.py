@@ -12,8 +12,8 @@ from apex_tasks.dataset.schema import CODE
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.portfolio.ranking import RANK
-from apex_tasks.published import BOOK_FILE, HISTORY_FILE, PORTFOLIO_FILE, SCORES_FILE
-from apex_tasks.published_history import History
+from apex_tasks.published.history import History
+from apex_tasks.published.portfolio import BOOK_FILE, HISTORY_FILE, PORTFOLIO_FILE, SCORES_FILE
 from apex_tasks.store import Artifact
 from apex_tasks.tables import read_csv, read_table
 

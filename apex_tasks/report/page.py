@@ -12,10 +12,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from apex_tasks import alerts
 from apex_tasks.dataset.schema import CODE
 from apex_tasks.market.costs import BPS
 from apex_tasks.market.sectors import sector_names
+from apex_tasks.monitoring import alerts
 from apex_tasks.portfolio.orders import Orders, Side
 from apex_tasks.portfolio.ranking import SCORE
 from apex_tasks.report.changes import changes_of, market_index

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from apex_tasks import alerts
+from apex_tasks.monitoring import alerts
 from apex_tasks.settings import AlertThreshold, Severity
 
 METRIC_LABELS = {

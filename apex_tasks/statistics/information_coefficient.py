@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from apex_tasks.dataset.forward_returns import ForwardReturns
-from apex_tasks.model.rank_ic import rank_ic
 from apex_tasks.refusal import Refusal
 from apex_tasks.statistics.bootstrap import Interval, bootstrap_interval
+from apex_tasks.statistics.rank_ic import rank_ic
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def information_coefficients(
     Returns
     -------
     (n_dates,) float64
-        See `apex_tasks.model.rank_ic.rank_ic`; NaN where it is undefined.
+        See `apex_tasks.statistics.rank_ic.rank_ic`; NaN where it is undefined.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ServeSettings
 from apex_tasks.web.errors import ApiError
-from apex_tasks.web.stamps import Stamp, file_stamp
+from apex_tasks.web.file_stamps import Stamp, file_stamp
 
 MIN_KEY_LENGTH = 16
 NO_KEY_NEEDED: dict[str, Any] = {"security": [{}]}

@@ -18,13 +18,13 @@ from apex_tasks.settings import ApexSettings, ServeSettings
 from apex_tasks.store import Store
 from apex_tasks.web.errors import BugBarrier, add_error_handlers, documented
 from apex_tasks.web.metrics_routes import metrics_router
+from apex_tasks.web.middleware.limits import BodyTimeout, DeclaredSizeLimit, RateLimit
+from apex_tasks.web.middleware.security_headers import DATA_HEADERS, SecurityHeaders
 from apex_tasks.web.published_routes import published_router
-from apex_tasks.web.request_limits import BodyTimeout, DeclaredSizeLimit, RateLimit
-from apex_tasks.web.security_headers import DATA_HEADERS, SecurityHeaders
 
 if TYPE_CHECKING:
-    from apex_tasks.web.predictor import Predictor
-    from apex_tasks.web.request_metrics import RequestMetrics
+    from apex_tasks.web.middleware.metrics import RequestMetrics
+    from apex_tasks.web.predictions.predictor import Predictor
 
 TITLE = "APEX Batch"
 DOCS_PATH, DOCS_FILES = "/docs", "/static-offline-docs"
@@ -108,7 +108,7 @@ def create_app(
     metrics = None if prediction is None else prediction.metrics
     counted = []
     if metrics is not None:
-        from apex_tasks.web.request_metrics import MetricsMiddleware
+        from apex_tasks.web.middleware.metrics import MetricsMiddleware
 
         counted = [Middleware(MetricsMiddleware, metrics=metrics)]
     answers = [
@@ -143,8 +143,8 @@ def create_app(
     app.include_router(metrics_router(settings, calendar, access.probes, metrics))
     if prediction is not None:
         # Where only published months are shown, nobody pays for the libraries of the model.
-        from apex_tasks.web.health import health_router
-        from apex_tasks.web.prediction_routes import prediction_router
+        from apex_tasks.web.predictions.health import health_router
+        from apex_tasks.web.predictions.routes import prediction_router
 
         app.include_router(prediction_router(prediction.predictor, access.callers))
         app.include_router(health_router(prediction.predictor, prediction.cache_folder, access.probes))

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Depends
 from starlette.responses import PlainTextResponse
 
-from apex_tasks.gauges import exposition, performance_gauges, published_gauges
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.performance.judgements import newest_report
+from apex_tasks.monitoring.gauges import exposition, performance_gauges, published_gauges
+from apex_tasks.performance.stored_reports import newest_report
 from apex_tasks.settings import ApexSettings
 from apex_tasks.store import Store
 from apex_tasks.web.access import NO_KEY_NEEDED
 from apex_tasks.web.errors import JsonErrors, documented
 
 if TYPE_CHECKING:
-    from apex_tasks.web.request_metrics import RequestMetrics
+    from apex_tasks.web.middleware.metrics import RequestMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4"
 

@@ -9,8 +9,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from apex_tasks.alerts import Alert
-from apex_tasks.published import ORDERS_FILE, PORTFOLIO_FILE, RUN_FILE, PublishedPortfolio, newest_of_month
+from apex_tasks.monitoring.alerts import Alert
+from apex_tasks.published.portfolio import (
+    ORDERS_FILE,
+    PORTFOLIO_FILE,
+    RUN_FILE,
+    PublishedPortfolio,
+    newest_of_month,
+)
 from apex_tasks.store import Store
 from apex_tasks.web.errors import ApiError, JsonErrors, documented
 

@@ -14,10 +14,10 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings
 from apex_tasks.web.access import KeyAccess, KeyRing
 from apex_tasks.web.app import Access, Prediction, create_app
-from apex_tasks.web.panel_cache import GIB, PanelCache
-from apex_tasks.web.predictor import Predictor
-from apex_tasks.web.request_metrics import RequestMetrics
-from apex_tasks.web.served_inputs import InputSource
+from apex_tasks.web.middleware.metrics import RequestMetrics
+from apex_tasks.web.predictions.inputs import InputSource
+from apex_tasks.web.predictions.panel_cache import GIB, PanelCache
+from apex_tasks.web.predictions.predictor import Predictor
 
 BACKLOG = 2048
 GRACE_SECONDS = 30

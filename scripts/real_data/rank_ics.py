@@ -17,9 +17,9 @@ from apex_tasks.dataset.forward_returns import ForwardReturns, read_forward_retu
 from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import CODE, DATE, DatasetFile
-from apex_tasks.infer import forecast
-from apex_tasks.model.rank_ic import rank_ic
+from apex_tasks.monthly.infer import forecast
 from apex_tasks.settings import ApexSettings
+from apex_tasks.statistics.rank_ic import rank_ic
 
 HORIZON = 20
 AS_OF = "as_of"

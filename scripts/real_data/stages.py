@@ -18,7 +18,7 @@ from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.price_features import write_dataset
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import open_dataset
-from apex_tasks.request import with_parameters
+from apex_tasks.monthly.request import with_parameters
 from apex_tasks.settings import ApexSettings, FeaturesMode, Normalization, load_settings
 from apex_tasks.store import Artifact, Store, canonical_json, content_key, file_sha256
 from apex_tasks.tables import csv_bytes, parquet_bytes
@@ -42,7 +42,7 @@ _REPO = Path(__file__).resolve().parents[2]
 _PRICES_CODE = ("scripts/real_data/fetch.py", "scripts/real_data/prices.py", "apex_tasks/dataset")
 _TRAINING_CODE = (
     "scripts/real_data/training.py",
-    "apex_tasks/trained_bundle.py",
+    "apex_tasks/model/bundle_export.py",
     "apex_tasks/bundle",
     "apex_tasks/dataset",
     "apex_tasks/model",
@@ -52,17 +52,17 @@ _TRAINING_CODE = (
 _JUDGING_CODE = (
     "scripts/real_data/rank_ics.py",
     "scripts/real_data/benchmarks.py",
-    "apex_tasks/infer.py",
+    "apex_tasks/monthly/infer.py",
     "apex_tasks/bundle",
     "apex_tasks/dataset",
     "apex_tasks/model",
 )
 _BACKTEST_CODE = (
     "scripts/real_data/portfolios.py",
-    "scripts/real_data/performance.py",
+    "scripts/real_data/measures.py",
     "scripts/real_data/chart.py",
     *_JUDGING_CODE,
-    "apex_tasks/build_panel.py",
+    "apex_tasks/monthly/build_panel.py",
     "apex_tasks/backtesting",
     "apex_tasks/market",
     "apex_tasks/portfolio",
@@ -181,7 +181,7 @@ def make_backtests(
         return found
     # Imported here: arch and matplotlib take seconds, and a finished stage needs neither.
     from real_data.chart import equity_chart
-    from real_data.performance import (
+    from real_data.measures import (
         difference_table,
         equity_table,
         performance_table,

@@ -13,12 +13,7 @@ from apex_tasks.dataset.features import FeaturePlan, packaged_aliases, resolve_f
 from apex_tasks.dataset.keys import RowKeys, scan_keys
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, open_dataset
-from apex_tasks.model.judging import rank_ic_by_date
-from apex_tasks.model.scoring import load_model
-from apex_tasks.model.training import TrainingSettings, train
-from apex_tasks.refusal import Refusal
-from apex_tasks.settings import FeaturesMode
-from apex_tasks.trained_bundle import (
+from apex_tasks.model.bundle_export import (
     HORIZONS,
     JUDGED_HORIZON,
     LOOKBACK,
@@ -26,6 +21,11 @@ from apex_tasks.trained_bundle import (
     production_shape,
     seal_bundle,
 )
+from apex_tasks.model.evaluation import rank_ic_by_date
+from apex_tasks.model.scoring import load_model
+from apex_tasks.model.training import TrainingSettings, train
+from apex_tasks.refusal import Refusal
+from apex_tasks.settings import FeaturesMode
 
 TRAIN_END = dt.date(2011, 12, 30)
 """Last session that the bundle knows anything of."""

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_market import CALENDAR, JULY, LAST_SESSION, SmallMarket, small_settings
 from typer.testing import CliRunner
 
 from apex_tasks.backtesting.backtest import BacktestRequest, Market, backtest, open_market
 from apex_tasks.backtesting.compare import VARIANTS, Comparison, compare
 from apex_tasks.cli import app
-from apex_tasks.request import with_parameters
+from apex_tasks.monthly.request import with_parameters
 from apex_tasks.settings import PortfolioSettings
 from apex_tasks.statistics.performance import annualized_sharpe
+from tests.support.small_market import CALENDAR, JULY, LAST_SESSION, SmallMarket, small_settings
 
 pytestmark = pytest.mark.slow
 

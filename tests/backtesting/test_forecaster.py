@@ -6,7 +6,6 @@ import datetime as dt
 
 import pandas as pd
 import pytest
-from small_market import AS_OF, AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket, small_settings
 
 from apex_tasks.backtesting import forecaster as forecaster_module
 from apex_tasks.backtesting.forecaster import Forecaster
@@ -14,9 +13,10 @@ from apex_tasks.backtesting.schedule import require_sessions
 from apex_tasks.bundle import read_bundle, resolve_bundle
 from apex_tasks.bundle.checkpoint import load_checkpoint
 from apex_tasks.dataset.schema import open_dataset
+from apex_tasks.monthly.score import score
 from apex_tasks.refusal import Refusal
-from apex_tasks.score import score
 from apex_tasks.settings import Normalization, RankingSettings
+from tests.support.small_market import AS_OF, AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket, small_settings
 
 pytestmark = pytest.mark.slow
 

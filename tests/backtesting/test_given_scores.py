@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from small_market import CALENDAR, JULY, LAST_SESSION, SmallMarket, small_settings
 
 from apex_tasks.backtesting.backtest import BacktestRequest, Market, backtest, open_market
 from apex_tasks.backtesting.scores import GivenScores
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import SelectionSettings, Timing
+from tests.support.small_market import CALENDAR, JULY, LAST_SESSION, SmallMarket, small_settings
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from small_market import (
+from typer.testing import CliRunner
+
+from apex_tasks.backtesting.backtest import BacktestRequest, Market, backtest, open_market, play
+from apex_tasks.backtesting.result import BacktestResult, daily_rows
+from apex_tasks.cli import app
+from apex_tasks.portfolio.book import Book
+from apex_tasks.portfolio.orders import Orders
+from apex_tasks.published.ledger import read_published_ledger
+from apex_tasks.refusal import Refusal
+from apex_tasks.settings import ApexSettings, Policy, PortfolioSettings, Sessions, Timing
+from apex_tasks.store import Store
+from tests.support.small_market import (
     AS_OF,
     AUGUST,
     CALENDAR,
@@ -25,17 +36,6 @@ from small_market import (
     small_settings,
     write_table,
 )
-from typer.testing import CliRunner
-
-from apex_tasks.backtesting.backtest import BacktestRequest, Market, backtest, open_market, play
-from apex_tasks.backtesting.result import BacktestResult, daily_rows
-from apex_tasks.cli import app
-from apex_tasks.portfolio.book import Book
-from apex_tasks.portfolio.orders import Orders
-from apex_tasks.published_ledger import read_published_ledger
-from apex_tasks.refusal import Refusal
-from apex_tasks.settings import ApexSettings, Policy, PortfolioSettings, Sessions, Timing
-from apex_tasks.store import Store
 
 
 def request_of(

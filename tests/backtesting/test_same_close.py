@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-import oracle_portfolio
 import pytest
-from baseline_world import LOOKBACK, SESSIONS, World
 
 from apex_tasks.settings import PortfolioSettings
+from tests.support import oracle_portfolio
+from tests.support.baseline_world import LOOKBACK, SESSIONS, World
 
 LEAST_STOCKS = 60
 START, END = SESSIONS[LOOKBACK - 4], SESSIONS[-3]

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from debian_tools import installed
 from playwright.sync_api import Browser, sync_playwright
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+from tests.support.debian_tools import installed
+from tests.support.paths import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
 
 QUIET = (
     "--no-sandbox",

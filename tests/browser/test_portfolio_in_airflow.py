@@ -10,23 +10,23 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from embedded_airflow import USER, EmbeddedAirflow
+from local_airflow.processes import USER, EmbeddedAirflow
 from playwright.sync_api import Browser, FrameLocator, Page, expect
 
-from apex_tasks import audit
 from apex_tasks.demo.bundle import write_demo_bundle
 from apex_tasks.demo.market import write_demo_data
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.monthly_run import MonthlyRun, run_month
-from apex_tasks.published import latest_version, published_dates
-from apex_tasks.request import resolve_request
+from apex_tasks.monthly.request import resolve_request
+from apex_tasks.monthly.run import MonthlyRun, run_month
+from apex_tasks.published import audit
+from apex_tasks.published.portfolio import latest_version, published_dates
 from apex_tasks.settings import load_settings
 from apex_tasks.store import Store
 from apex_tasks.tables import read_csv
+from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
-REPO = Path(__file__).resolve().parents[2]
 DAG_ID = "apex_monthly_rebalance"
 CALENDAR = TseCalendar.load()
 *PUBLISHED, TRIGGERED = CALENDAR.rebalance_sessions(dt.date(2025, 1, 1), dt.date(2025, 11, 30))
@@ -108,7 +108,7 @@ def airflow(
     environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EmbeddedAirflow]:
     home = tmp_path_factory.mktemp("airflow")
-    with EmbeddedAirflow(home, REPO / "dags", REPO / "plugins", environment) as airflow:
+    with EmbeddedAirflow(home, ROOT / "dags", ROOT / "plugins", environment) as airflow:
         airflow.wait_healthy(DAG_ID)
         airflow.client.set_paused(DAG_ID, False)
         yield airflow

@@ -1,7 +1,8 @@
 from pathlib import Path
 
-import bundle_factory
 import pytest
+
+from tests.support import bundle_factory
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from bundle_factory import MANIFEST, write_files, write_tar
 from hypothesis import given
 from hypothesis import strategies as st
 
 from apex_tasks.bundle.archive import BundleFiles, check_member_path, read_bundle
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import BundleLimits
+from tests.support.bundle_factory import MANIFEST, write_files, write_tar
 
 LIMITS = BundleLimits()
 FILES = {MANIFEST: b"{}", "models/m.pt": b"weights", "configs/c.yaml": b"a: 1"}

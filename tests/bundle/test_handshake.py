@@ -12,7 +12,12 @@ import pyarrow as pa
 import pytest
 import torch
 import yaml
-from bundle_factory import (
+
+from apex_tasks.bundle import BundleFiles, ResolvedBundle, resolve_bundle
+from apex_tasks.bundle.manifest import FileStatus
+from apex_tasks.refusal import Refusal
+from apex_tasks.settings import Normalization, SelectionSettings
+from tests.support.bundle_factory import (
     ALIASES,
     CHECKPOINT,
     CONFIG,
@@ -26,12 +31,7 @@ from bundle_factory import (
     settings,
     weights,
 )
-from bundle_factory import dataset as write_dataset
-
-from apex_tasks.bundle import BundleFiles, ResolvedBundle, resolve_bundle
-from apex_tasks.bundle.manifest import FileStatus
-from apex_tasks.refusal import Refusal
-from apex_tasks.settings import Normalization, SelectionSettings
+from tests.support.bundle_factory import dataset as write_dataset
 
 HASH = "6702b323458e9786"
 DOUBLED = [name for feature in FEATURES for name in (feature, f"{feature}_csz")]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from bundle_factory import ALIASES_BYTES, GROUPS_BYTES, INIT_LOG, settings, tiny_config, weights
 
 from apex_tasks.bundle import read_bundle, resolve_bundle, write_bundle
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import BundleLimits
+from tests.support.bundle_factory import ALIASES_BYTES, GROUPS_BYTES, INIT_LOG, settings, tiny_config, weights
 
 EXTRA = {
     "bundle_version": "demo",

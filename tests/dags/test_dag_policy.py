@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from itertools import pairwise
-from pathlib import Path
 
 # Importing Airflow writes its configuration into its home.
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="apex-airflow-"))
@@ -20,7 +19,8 @@ from airflow.sdk.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 ALLOWED_TAGS = {"apex", "production", "demo", "rehearsal", "performance"}
 MONTHLY, PERFORMANCE, REHEARSAL = "apex_monthly_rebalance", "apex_performance", "apex_rehearsal"
 HEAVY = ("torch", "pandas", "numpy", "pyarrow", "matplotlib", "fastapi")

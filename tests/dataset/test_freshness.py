@@ -7,11 +7,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from random_dataset import as_table, weekdays, write
 
 from apex_tasks.dataset.freshness import Freshness, check_freshness
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import FreshnessSettings
+from tests.support.random_dataset import as_table, weekdays, write
 
 DAYS = weekdays(60)
 

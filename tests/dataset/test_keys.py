@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_dataset import as_table, random_frame, weekdays, write
 
 from apex_tasks.dataset.keys import RowKeys, scan_keys
 from apex_tasks.dataset.schema import day_from_epoch, open_dataset
 from apex_tasks.refusal import Refusal
+from tests.support.random_dataset import as_table, random_frame, weekdays, write
 
 DAYS = weekdays(30)
 

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_market import FEATURE_COLUMNS, LAST_SESSION, SmallMarket, replaced, write_table
 
 from apex_tasks.dataset.features import FeaturePlan, FeatureSource, SourceKind
 from apex_tasks.dataset.market_returns import market_returns_of, read_market_returns
@@ -20,6 +19,7 @@ from apex_tasks.dataset.prices import read_prices
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.dataset.session_days import last_session
 from apex_tasks.dataset.session_features import read_session_features
+from tests.support.small_market import FEATURE_COLUMNS, LAST_SESSION, SmallMarket, replaced, write_table
 
 
 def loop_over(path: Path, price: str, last: dt.date) -> tuple[dict[dt.date, float], int]:

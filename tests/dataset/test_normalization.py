@@ -3,12 +3,12 @@
 import math
 
 import numpy as np
-import oracle_ranker as oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import tests.support.oracle_ranker as oracle
 from apex_tasks.dataset.normalization import cross_sectional_zscore
 
 ODD = st.sampled_from([math.nan, math.inf, -math.inf])

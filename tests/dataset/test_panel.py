@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import oracle_ranker as oracle
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_dataset import as_table, plan_of, random_frame, weekdays, write
 
+import tests.support.oracle_ranker as oracle
 from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.panel import Panel, build_panel
 from apex_tasks.dataset.schema import day_from_epoch, open_dataset
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import Normalization
+from tests.support.random_dataset import as_table, plan_of, random_frame, weekdays, write
 
 CSZ, RAW = Normalization.CSZ, Normalization.RAW
 NAMES = ("f", "g", "h")

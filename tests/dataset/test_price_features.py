@@ -26,6 +26,7 @@ from apex_tasks.dataset.price_features import (
 )
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import configs_folder
+from tests.support.paths import ROOT
 
 NAMES = [feature.name for feature in PRICE_FEATURES]
 DENSE, FLAT, IDLE, SPLIT = "10000", "10010", "10020", "10030"
@@ -608,6 +609,6 @@ def test_computed_and_left_out_features_are_the_89_of_the_model_in_its_order() -
 
 
 def test_the_document_holds_the_tables_of_the_code() -> None:
-    document = (Path(__file__).parents[2] / "docs" / "features.md").read_text()
+    document = (ROOT / "docs" / "features.md").read_text()
     for table in (catalogue.computed_table(), catalogue.left_out_table()):
         assert table in document, "paste the output of python -m apex_tasks.dataset.price_features.catalogue"

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from small_market import AS_OF, AUGUST, JULY, SmallMarket, replaced, write_table
 
 from apex_tasks.dataset.features import FeaturePlan, FeatureSource, SourceKind
 from apex_tasks.dataset.risk_factors import RiskFactors, read_risk_factors
 from apex_tasks.dataset.schema import open_dataset
+from tests.support.small_market import AS_OF, AUGUST, JULY, SmallMarket, replaced, write_table
 
 PLAN = FeaturePlan(
     sources=(

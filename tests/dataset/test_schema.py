@@ -6,7 +6,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from random_dataset import as_table, random_frame, write
 
 from apex_tasks.dataset.schema import (
     RowGroup,
@@ -16,6 +15,7 @@ from apex_tasks.dataset.schema import (
     open_dataset,
 )
 from apex_tasks.refusal import Refusal
+from tests.support.random_dataset import as_table, random_frame, write
 
 FRAME = random_frame(1, ["f"])
 DATE_TYPES = [pa.date32(), pa.date64(), *(pa.timestamp(unit) for unit in ("s", "ms", "us", "ns"))]

@@ -18,22 +18,22 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from airflow_client import AirflowClient
-from embedded_airflow import AirflowFailedError, EmbeddedAirflow
+from local_airflow.client import AirflowClient
+from local_airflow.processes import AirflowFailedError, EmbeddedAirflow
 
-from apex_tasks import audit
 from apex_tasks.demo.bundle import write_demo_bundle
 from apex_tasks.demo.market import write_demo_data
 from apex_tasks.market.calendar import TseCalendar, tokyo_date
-from apex_tasks.monthly_run import MonthlyRun, run_month
-from apex_tasks.published import latest_version, published_dates
-from apex_tasks.request import resolve_request
+from apex_tasks.monthly.request import resolve_request
+from apex_tasks.monthly.run import MonthlyRun, run_month
+from apex_tasks.published import audit
+from apex_tasks.published.portfolio import latest_version, published_dates
 from apex_tasks.settings import load_settings
 from apex_tasks.store import Store
+from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
-REPO = Path(__file__).resolve().parents[2]
 DAG_ID, PERFORMANCE, REHEARSAL = "apex_monthly_rebalance", "apex_performance", "apex_rehearsal"
 TASKS = (
     "dataset_fresh",
@@ -116,7 +116,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 @pytest.fixture(scope="module")
 def world(environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("airflow")
-    with EmbeddedAirflow(home, REPO / "dags", REPO / "plugins", environment) as airflow:
+    with EmbeddedAirflow(home, ROOT / "dags", ROOT / "plugins", environment) as airflow:
         airflow.wait_healthy(DAG_ID, PERFORMANCE)
         yield World(airflow, environment)
 
@@ -477,7 +477,7 @@ def test_secrets_are_private_and_the_folder_has_one_owner(world: World) -> None:
     for name in ("secrets.json", "passwords.json", "processes.json"):
         assert stat.S_IMODE((world.airflow.home / name).stat().st_mode) == 0o600
     with pytest.raises(AirflowFailedError, match="another run uses"):
-        EmbeddedAirflow(world.airflow.home, REPO / "dags", REPO / "plugins").start()
+        EmbeddedAirflow(world.airflow.home, ROOT / "dags", ROOT / "plugins").start()
     world.airflow.check_alive()
 
 

@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from airflow_client import AirflowClient
-from embedded_airflow import EmbeddedAirflow
-from notice_servers import Mail, NoticeServers, Post
-from small_market import AS_OF, AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket, write_table
-from waiting import wait_for
+from local_airflow.client import AirflowClient
+from local_airflow.processes import EmbeddedAirflow
 
 from apex_tasks.store import Store
+from tests.support.notice_servers import Mail, NoticeServers, Post
+from tests.support.paths import ROOT
+from tests.support.small_market import AS_OF, AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket, write_table
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
-REPO = Path(__file__).resolve().parents[2]
 DAG_ID = "apex_monthly_rebalance"
 HURRIED = "apex_hurried"
 """The same DAG with a first deadline of some seconds, and more patience with the dataset."""
@@ -99,7 +99,7 @@ def world(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Iter
         }
         dags = write_dags(tmp_path_factory.mktemp("dags"))
         with EmbeddedAirflow(
-            tmp_path_factory.mktemp("airflow"), dags, REPO / "plugins", environment
+            tmp_path_factory.mktemp("airflow"), dags, ROOT / "plugins", environment
         ) as airflow:
             airflow.wait_healthy(DAG_ID, HURRIED, IMPATIENT)
             for dag_id in (DAG_ID, HURRIED, IMPATIENT):
@@ -109,7 +109,7 @@ def world(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def write_dags(folder: Path) -> Path:
     """The DAG file as it is, and two copies under other names."""
-    source = (REPO / "dags" / f"{DAG_ID}.py").read_text()
+    source = (ROOT / "dags" / f"{DAG_ID}.py").read_text()
     changes = {
         "APEX_DEADLINES__WARNING_MINUTES": f"{DEADLINE_SECONDS / 60}",
         "APEX_FRESHNESS__TIMEOUT_MINUTES": "2",

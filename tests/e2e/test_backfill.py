@@ -15,15 +15,24 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import bundle_factory
 import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from airflow_client import FINISHED
-from embedded_airflow import EmbeddedAirflow
-from small_market import (
+from local_airflow.client import FINISHED
+from local_airflow.processes import EmbeddedAirflow
+
+from apex_tasks.backtesting.backtest import BacktestRequest, open_market, play
+from apex_tasks.demo.market import write_demo_data
+from apex_tasks.published import audit
+from apex_tasks.published.ledger import read_published_ledger
+from apex_tasks.published.portfolio import published_dates
+from apex_tasks.settings import ScheduleSettings
+from apex_tasks.store import Store
+from tests.support import bundle_factory
+from tests.support.paths import ROOT
+from tests.support.small_market import (
     CALENDAR,
     FEATURE_COLUMNS,
     SmallMarket,
@@ -34,17 +43,8 @@ from small_market import (
     small_settings,
 )
 
-from apex_tasks import audit
-from apex_tasks.backtesting.backtest import BacktestRequest, open_market, play
-from apex_tasks.demo.market import write_demo_data
-from apex_tasks.published import published_dates
-from apex_tasks.published_ledger import read_published_ledger
-from apex_tasks.settings import ScheduleSettings
-from apex_tasks.store import Store
-
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1_200)]
 
-REPO = Path(__file__).resolve().parents[2]
 DAG_ID = "apex_monthly_rebalance"
 MONTHS = tuple(
     CALENDAR.rebalance_session(year, month, 1)
@@ -170,7 +170,7 @@ def world(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "APEX_SCHEDULE__GRACE_DAYS": str(SCHEDULE.grace_days),
     }
     with EmbeddedAirflow(
-        tmp_path_factory.mktemp("airflow"), REPO / "dags", REPO / "plugins", environment
+        tmp_path_factory.mktemp("airflow"), ROOT / "dags", ROOT / "plugins", environment
     ) as airflow:
         airflow.wait_healthy(DAG_ID).set_paused(DAG_ID, False)
         yield World(airflow, home, delivery, market)

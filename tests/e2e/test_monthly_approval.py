@@ -14,19 +14,19 @@ from typing import Any
 
 import httpx
 import pytest
-from airflow_client import AirflowClient
-from embedded_airflow import USER, EmbeddedAirflow
-from notice_servers import Mail, NoticeServers, Post
-from small_market import AS_OF, AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket
-from waiting import wait_for
+from local_airflow.client import AirflowClient
+from local_airflow.processes import USER, EmbeddedAirflow
 
-from apex_tasks import audit
-from apex_tasks.published import latest_version, published_dates
+from apex_tasks.published import audit
+from apex_tasks.published.portfolio import latest_version, published_dates
 from apex_tasks.store import Store
+from tests.support.notice_servers import Mail, NoticeServers, Post
+from tests.support.paths import ROOT
+from tests.support.small_market import AS_OF, AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
-REPO = Path(__file__).resolve().parents[2]
 DAG_ID = "apex_monthly_rebalance"
 HASTY = "apex_hasty"
 """The same DAG, whose question is withdrawn after some seconds."""
@@ -120,7 +120,7 @@ def hitl_path(dag_id: str, run_id: str) -> str:
 @pytest.fixture(scope="module")
 def world(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home, dags = tmp_path_factory.mktemp("apex_home"), tmp_path_factory.mktemp("dags")
-    source = (REPO / "dags" / f"{DAG_ID}.py").read_text()
+    source = (ROOT / "dags" / f"{DAG_ID}.py").read_text()
     assert source.count(f'dag_id="{DAG_ID}"') == 1
     for name, changes in CHANGES.items():
         renamed = source.replace(f'dag_id="{DAG_ID}"', f'dag_id="{name}"')
@@ -137,7 +137,7 @@ def world(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "APEX_APPROVERS": USER,
         }
         with EmbeddedAirflow(
-            tmp_path_factory.mktemp("airflow"), dags, REPO / "plugins", environment
+            tmp_path_factory.mktemp("airflow"), dags, ROOT / "plugins", environment
         ) as airflow:
             airflow.wait_healthy(*CHANGES)
             for dag_id in CHANGES:

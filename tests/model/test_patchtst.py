@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-import oracle_ranker as oracle
 import pytest
 import torch
-from bundle_factory import weights
 
+import tests.support.oracle_ranker as oracle
 from apex_tasks.model.patchtst import ModelShape, PatchTSTRanker, sinusoidal_positions
 from apex_tasks.model.scoring import load_model
+from tests.support.bundle_factory import weights
 
 PRODUCTION = ModelShape(n_features=89, patch_multiplier=2)
 SMALL = ModelShape(n_features=5, patch_multiplier=3, d_model=16, depth=2, n_heads=4, lookback=60)

@@ -4,13 +4,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from bundle_factory import weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apex_tasks.model.patchtst import ModelShape, PatchTSTRanker
 from apex_tasks.model.scoring import load_model, score_windows
 from apex_tasks.refusal import Refusal
+from tests.support.bundle_factory import weights
 
 SHAPE = ModelShape(n_features=4, patch_multiplier=2, d_model=16, depth=1, n_heads=2, lookback=40)
 ROWS = np.random.default_rng(2).standard_normal((400, 4), dtype=np.float32)

@@ -11,11 +11,11 @@ from apex_tasks.dataset.forward_returns import read_forward_returns
 from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.model.patchtst import ModelShape, PatchTSTRanker
-from apex_tasks.model.rank_ic import rank_ic
 from apex_tasks.model.scoring import score_windows
 from apex_tasks.model.training import TrainingSettings, train
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import Normalization
+from apex_tasks.statistics.rank_ic import rank_ic
 
 SHAPE = ModelShape(
     n_features=3, patch_multiplier=2, d_model=16, depth=1, patch_len=4, stride=2, n_heads=2,

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from debian_tools import installed
+
+from tests.support.debian_tools import installed
 
 
 @pytest.fixture(scope="session")

@@ -8,19 +8,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from embedded_airflow import EmbeddedAirflow
-from small_market import AS_OF, JULY, SmallMarket
-from statsd_exporter_double import StatsdExporterDouble
+from local_airflow.processes import EmbeddedAirflow
 
 from apex_tasks.settings import configs_folder
+from tests.support.small_market import AS_OF, JULY, SmallMarket
+from tests.support.statsd_exporter_double import StatsdExporterDouble
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-REPO = Path(__file__).resolve().parents[2]
 DAG_ID = "apex_monthly_rebalance"
 UNLUCKY = """
 import os, signal
 from airflow.sdk import DAG, task
+from tests.support.paths import ROOT
+from tests.support.paths import ROOT
 
 with DAG("apex_unlucky", schedule=None):
 
@@ -46,7 +47,7 @@ def exporter() -> Iterator[StatsdExporterDouble]:
 
 @pytest.fixture(scope="module")
 def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(shutil.copytree(REPO / "dags", tmp_path_factory.mktemp("airflow") / "dags"))
+    folder = Path(shutil.copytree(ROOT / "dags", tmp_path_factory.mktemp("airflow") / "dags"))
     (folder / "unlucky.py").write_text(UNLUCKY)
     return folder
 
@@ -70,7 +71,7 @@ def airflow(
         "AIRFLOW__METRICS__STATSD_PORT": str(exporter.statsd_port),
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "3",
     }
-    with EmbeddedAirflow(dags.parent, dags, REPO / "plugins", environment) as started:
+    with EmbeddedAirflow(dags.parent, dags, ROOT / "plugins", environment) as started:
         started.wait_healthy(DAG_ID, "apex_unlucky")
         for dag_id in (DAG_ID, "apex_unlucky"):
             started.client.set_paused(dag_id, False)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from small_market import CALENDAR, small_settings
 
-from apex_tasks.gauges import exposition, published_gauges
+from apex_tasks.monitoring.gauges import exposition, published_gauges
 from apex_tasks.settings import configs_folder, load_settings
 from apex_tasks.store import Store
+from tests.support.small_market import CALENDAR, small_settings
 
 PROMETHEUS = configs_folder() / "prometheus"
 ALERTMANAGER = configs_folder() / "alertmanager" / "alertmanager.yml"

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import ValidationError
-from small_market import AUGUST, JULY, SmallMarket, month, run_month, small_settings
-from statsd_exporter_double import Mapper, Series, StatsdExporterDouble
 
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import StatsdSettings, configs_folder
+from tests.support.small_market import AUGUST, JULY, SmallMarket, month, run_month, small_settings
+from tests.support.statsd_exporter_double import Mapper, Series, StatsdExporterDouble
 
 MAPPING = configs_folder() / "statsd" / "mapping.yaml"
 DASHBOARD = json.loads((configs_folder() / "grafana" / "apex.json").read_text())

@@ -20,13 +20,22 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 import yaml
-from debian_tools import installed
-from notice_servers import NoticeServers
-from small_market import AUGUST, CALENDAR, JULY, SmallMarket, month, portfolio, run_month, small_settings
-from statsd_exporter_double import StatsdExporterDouble
 
 from apex_tasks.refusal import ThresholdBroken
 from apex_tasks.settings import AlertThreshold, ApexSettings, StatsdSettings, configs_folder
+from tests.support.debian_tools import installed
+from tests.support.notice_servers import NoticeServers
+from tests.support.small_market import (
+    AUGUST,
+    CALENDAR,
+    JULY,
+    SmallMarket,
+    month,
+    portfolio,
+    run_month,
+    small_settings,
+)
+from tests.support.statsd_exporter_double import StatsdExporterDouble
 
 pytestmark = pytest.mark.slow
 

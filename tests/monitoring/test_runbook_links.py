@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from apex_tasks.settings import configs_folder, load_settings
+from tests.support.paths import ROOT
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = ROOT / "docs"
 RUNBOOK = (DOCS / "runbook.md").read_text()
 LINKS = {
     **{
@@ -67,9 +68,8 @@ def test_every_link_into_a_document_leads_to_a_heading(document: Path) -> None:
 
 
 def test_every_metric_and_command_of_the_runbook_exists(chain: Path) -> None:
-    from small_market import OCTOBER, portfolio
-
-    from apex_tasks.alerts import INFERENCE_LATENCY
+    from apex_tasks.monitoring.alerts import INFERENCE_LATENCY
+    from tests.support.small_market import OCTOBER, portfolio
 
     published = set(portfolio(chain, OCTOBER).read_json("run.json")["metrics"]) | {INFERENCE_LATENCY}
     text = RUNBOOK.partition("## Thresholds")[2].partition("## Alerts of Prometheus")[0]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from performance_tasks import look_of
-from small_market import SmallMarket
+from apex_airflow.performance_tasks import look_of
+
+from tests.support.small_market import SmallMarket
 
 AT = dt.datetime(2025, 10, 10, 9, tzinfo=dt.UTC)
 

@@ -14,14 +14,14 @@ import pytest
 from airflow.providers.standard.operators import hitl
 from airflow.sdk import DAG, Param
 from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
-from monthly_run_tasks import refusal_behind, run_of
-from notice_servers import NoticeServers
-from portfolio_approval import PortfolioApproval
-from small_market import AS_OF, JULY, SmallMarket
+from apex_airflow.portfolio_approval import PortfolioApproval
+from apex_airflow.tasks import refusal_behind, run_of
 
-from apex_tasks import audit
+from apex_tasks.published import audit
 from apex_tasks.refusal import Refusal, Rejected, Unanswered
 from apex_tasks.store import Store
+from tests.support.notice_servers import NoticeServers
+from tests.support.small_market import AS_OF, JULY, SmallMarket
 
 DAG_ID, RUN_ID = "apex_monthly_rebalance", "manual__2025-07-01T00:00:00+00:00"
 ANSWERED = dt.datetime(2025, 7, 1, 0, 30, tzinfo=dt.UTC)

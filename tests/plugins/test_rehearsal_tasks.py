@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from monthly_run_tasks import step
-from rehearsal_tasks import defined_connections, rehearsal_of
+from apex_airflow.rehearsal_tasks import defined_connections, rehearsal_of
+from apex_airflow.tasks import step
 
 from apex_tasks.settings import NotificationSettings
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 
-import oracle_portfolio
 import pandas as pd
 import pytest
 
@@ -15,6 +14,7 @@ from apex_tasks.portfolio.book import Book, Position
 from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS, carry_forward
 from apex_tasks.portfolio.orders import Orders, estimate_orders
 from apex_tasks.refusal import Refusal
+from tests.support import oracle_portfolio
 
 DAYS = [day.date() for day in pd.bdate_range("2025-06-30", periods=30)]
 AS_OF, FILL = DAYS[0], DAYS[1]

@@ -6,11 +6,11 @@ import datetime as dt
 import math
 
 import numpy as np
-import oracle_portfolio as oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tests.support.oracle_portfolio as oracle
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book, Position
 from apex_tasks.portfolio.orders import Orders, Side, estimate_orders, settle

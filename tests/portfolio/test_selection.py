@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import oracle_portfolio as oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tests.support.oracle_portfolio as oracle
 from apex_tasks.portfolio.selection import (
     Candidates,
     autosupply_ratio,

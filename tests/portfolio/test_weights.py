@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import oracle_portfolio as oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tests.support.oracle_portfolio as oracle
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.selection import Candidates, select_candidates
 from apex_tasks.portfolio.weights import Note, one_way_turnover, target_weights

@@ -10,11 +10,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import bundle_factory
 import pyarrow as pa
 import pytest
 from filelock import FileLock
-from small_market import (
+
+from apex_tasks.dataset.schema import open_dataset
+from apex_tasks.market.calendar import LAST_DAY, TseCalendar
+from apex_tasks.monthly.validate_bundle import validate_bundle
+from apex_tasks.rehearsal import operation_checks, store_checks
+from apex_tasks.rehearsal.checklist import CHECKLIST, Item, failures, go_through
+from apex_tasks.rehearsal.deployment import Deployment, Finding, State, done
+from apex_tasks.rehearsal.outcome import Verdict
+from apex_tasks.rehearsal.replay import MonthlyRehearsal, rehearse_months
+from apex_tasks.rehearsal.request import RehearsalRequest
+from apex_tasks.rehearsal.smoke_test import SmokeReport, smoke_test
+from apex_tasks.settings import ApexSettings
+from apex_tasks.store import Store
+from tests.support import bundle_factory
+from tests.support.small_market import (
     AS_OF,
     AUGUST,
     CALENDAR,
@@ -28,19 +41,6 @@ from small_market import (
     small_settings,
     write_table,
 )
-
-from apex_tasks.dataset.schema import open_dataset
-from apex_tasks.market.calendar import LAST_DAY, TseCalendar
-from apex_tasks.rehearsal import operation_checks, store_checks
-from apex_tasks.rehearsal.checklist import CHECKLIST, Item, failures, go_through
-from apex_tasks.rehearsal.finding import Deployment, Finding, State, done
-from apex_tasks.rehearsal.monthly import MonthlyRehearsal, rehearse_months
-from apex_tasks.rehearsal.request import RehearsalRequest
-from apex_tasks.rehearsal.smoke_test import SmokeReport, smoke_test
-from apex_tasks.rehearsal.verdict import Verdict
-from apex_tasks.settings import ApexSettings
-from apex_tasks.store import Store
-from apex_tasks.validate_bundle import validate_bundle
 
 pytestmark = pytest.mark.slow
 

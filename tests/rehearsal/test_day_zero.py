@@ -8,7 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from small_market import (
+
+from apex_tasks.refusal import CheckFailed, Refusal
+from apex_tasks.rehearsal.day_zero import REHEARSALS, REPORT_FILE, DayZero, RehearsalReport
+from apex_tasks.rehearsal.deployment import State
+from apex_tasks.rehearsal.outcome import Verdict
+from apex_tasks.rehearsal.request import RehearsalRequest
+from apex_tasks.store import Store
+from tests.support.small_market import (
     CALENDAR,
     LAST_SESSION,
     SEPTEMBER,
@@ -18,13 +25,6 @@ from small_market import (
     small_settings,
     write_table,
 )
-
-from apex_tasks.refusal import CheckFailed, Refusal
-from apex_tasks.rehearsal.day_zero import REHEARSALS, REPORT_FILE, DayZero, RehearsalReport
-from apex_tasks.rehearsal.finding import State
-from apex_tasks.rehearsal.request import RehearsalRequest
-from apex_tasks.rehearsal.verdict import Verdict
-from apex_tasks.store import Store
 
 pytestmark = pytest.mark.slow
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import bundle_factory
 import numpy as np
 import pyarrow as pa
 import pytest
-from small_market import CALENDAR, LAST_SESSION, SESSIONS, SmallMarket, small_settings, write_table
 
+from apex_tasks.monthly.score import score
 from apex_tasks.refusal import CheckFailed, Refusal
+from apex_tasks.rehearsal.outcome import Verdict
 from apex_tasks.rehearsal.request import RehearsalRequest, resolve_rehearsal
 from apex_tasks.rehearsal.smoke_test import (
     SCORING_AGAIN,
@@ -24,8 +24,15 @@ from apex_tasks.rehearsal.smoke_test import (
     score_together,
     smoke_test,
 )
-from apex_tasks.rehearsal.verdict import Verdict
-from apex_tasks.score import score
+from tests.support import bundle_factory
+from tests.support.small_market import (
+    CALENDAR,
+    LAST_SESSION,
+    SESSIONS,
+    SmallMarket,
+    small_settings,
+    write_table,
+)
 
 pytestmark = pytest.mark.slow
 

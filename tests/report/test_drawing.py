@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from apex_tasks.published_history import History
+from apex_tasks.published.history import History
 from apex_tasks.report.changes import market_index
 from apex_tasks.report.charts.drawing import LABEL_LENGTH, draw, plain
 from apex_tasks.report.charts.equity import MOST_POINTS, drawdowns, equity_chart
@@ -61,7 +61,7 @@ def test_labels_from_the_data_are_printable_and_bounded() -> None:
 def test_a_long_curve_is_drawn_in_groups_and_says_its_true_extremes() -> None:
     import datetime as dt
 
-    from small_market import CALENDAR
+    from tests.support.small_market import CALENDAR
 
     sessions = CALENDAR.sessions(dt.date(2016, 1, 4), dt.date(2025, 12, 30))
     portfolio = np.linspace(100, 200, len(sessions))

@@ -18,13 +18,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from jinja2 import UndefinedError
-from small_market import AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket, portfolio, run
 
 from apex_tasks.market.sectors import sector_names
 from apex_tasks.report import render_report
 from apex_tasks.store import Artifact, Store, canonical_json
+from tests.support.paths import ROOT
+from tests.support.small_market import AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket, portfolio, run
 
-ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = [
     "Changes against last month",
     "Alerts and warnings",

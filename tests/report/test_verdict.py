@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_market import AUGUST, JULY, portfolio
 
 from apex_tasks.report.verdict import State, verdict_of
+from tests.support.small_market import AUGUST, JULY, portfolio
 
 ALERT = {
     "metric": "apex_daily_cost_bps",

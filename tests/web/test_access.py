@@ -7,10 +7,10 @@ import logging
 from pathlib import Path
 
 import pytest
-from serving import ELSEWHERE, client_of
-from small_market import SmallMarket
 
 from apex_tasks.refusal import Refusal
+from tests.support.serving import ELSEWHERE, client_of
+from tests.support.small_market import SmallMarket
 
 KEY, OTHER = "k" * 32, "o" * 40
 ROUTES = [

@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 from served_apex import ServedApex
-from serving import client_of
-from small_market import SmallMarket
+
+from tests.support.serving import client_of
+from tests.support.small_market import SmallMarket
 
 SECONDS = 30
 KEY = "a-key-for-schemathesis"

@@ -9,14 +9,22 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from fastapi import FastAPI
-from serving import client_of
-from small_market import AUGUST, CALENDAR, REBALANCES, SmallMarket, portfolio, run, small_settings
 from starlette.testclient import TestClient
 
-from apex_tasks.published import latest_version
+from apex_tasks.published.portfolio import latest_version
 from apex_tasks.store import Store
 from apex_tasks.web.app import Access, create_app
 from apex_tasks.web.published_routes import published_router
+from tests.support.serving import client_of
+from tests.support.small_market import (
+    AUGUST,
+    CALENDAR,
+    REBALANCES,
+    SmallMarket,
+    portfolio,
+    run,
+    small_settings,
+)
 
 
 @pytest.fixture

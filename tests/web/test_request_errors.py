@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from serving import client_of
-from small_market import SmallMarket
 from starlette.testclient import TestClient
 
 from apex_tasks.web.errors import BugBarrier, add_error_handlers
+from tests.support.serving import client_of
+from tests.support.small_market import SmallMarket
 
 
 @pytest.fixture(scope="module")

@@ -16,15 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import bundle_factory
 import httpx
 import pytest
 from bench_serve import burst
 from served_apex import ServedApex
-from small_market import AUGUST, LAST_SESSION, SmallMarket
 
-from apex_tasks.score import score
+from apex_tasks.monthly.score import score
 from apex_tasks.settings import load_settings
+from tests.support import bundle_factory
+from tests.support.small_market import AUGUST, LAST_SESSION, SmallMarket
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,64 @@
+"""How well a model orders the returns that follow its dates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+
+from apex_tasks.dataset.features import FeaturePlan
+from apex_tasks.dataset.forward_returns import read_forward_returns
+from apex_tasks.dataset.panel import build_panel
+from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.dataset.schema import DatasetFile
+from apex_tasks.model.patchtst import ModelShape, PatchTSTRanker
+from apex_tasks.model.scoring import score_windows
+from apex_tasks.settings import Normalization
+from apex_tasks.statistics.rank_ic import rank_ic
+
+
+def rank_ic_by_date(
+    model: PatchTSTRanker,
+    dataset: DatasetFile,
+    plan: FeaturePlan,
+    shape: ModelShape,
+    dates: Sequence[date],
+    *,
+    horizon: int,
+    clip_sigma: float,
+    last: date = date.max,
+    progress: ReportProgress | None = None,
+) -> npt.NDArray[np.float64]:
+    """Rank IC of one horizon's scores with the forward returns, per date.
+
+    Parameters
+    ----------
+    shape
+        Architecture of `model`; `horizon` is one of its horizons, in a stock's own rows.
+    dates
+        As-of dates; scores are made of rows up to them, in mode `csz`.
+    last
+        Last session whose prices may enter a return; stocks whose return ends later are left out.
+
+    Returns
+    -------
+    (n_dates,) float64
+        In the order of `dates`; NaN where fewer than two stocks have a score and a return.
+    """
+    panel = build_panel(
+        dataset, plan, dates, lookback=shape.lookback, normalization=Normalization.CSZ, clip_sigma=clip_sigma
+    )
+    returns = read_forward_returns(dataset, (horizon,), last)
+    column = shape.horizons.index(horizon)
+    coefficients = np.empty(len(dates))
+    for done, day in enumerate(dates):
+        if progress:
+            progress("Judging", done, len(dates))
+        windows = panel.windows[day]
+        scores = score_windows(model, panel.rows, windows.start, shape.lookback)[:, column]
+        coefficients[done] = rank_ic(scores, returns.on(day, windows.codes)[:, 0])
+    if progress:
+        progress("Judging", len(dates), len(dates))
+    return coefficients

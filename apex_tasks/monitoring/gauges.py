@@ -1,0 +1,128 @@
+"""What a month looks like from outside: gauges of the newest book, its alert bounds and when the next is due."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.monitoring.alerts import INFERENCE_LATENCY, effective_bound
+from apex_tasks.published.portfolio import RUN_FILE, published_months
+from apex_tasks.settings import AlertThreshold, ApexSettings
+from apex_tasks.store import Store
+
+if TYPE_CHECKING:
+    from apex_tasks.performance.report import PerformanceReport
+
+PREFIX = "apex"
+PUBLISH_WITHIN_SESSIONS = 3
+"""A month is overdue when this many sessions, the due day among them, have passed without it."""
+
+
+class Gauge(NamedTuple):
+    """One value that holds until the next one; None: there is none this month.
+
+    Prometheus shows it as `apex_<name>{<labels>}`; over statsd the label values follow the name, which the
+    exporter's mapping turns back.
+    """
+
+    name: str
+    value: float | None
+    labels: Mapping[str, str] = {}
+
+    @property
+    def statsd_name(self) -> str:
+        """Name below the statsd prefix."""
+        return ".".join((self.name, *self.labels.values()))
+
+
+def metric_gauges(metrics: Mapping[str, float | None]) -> list[Gauge]:
+    """Gauges of a plan's metrics, as run.json publishes them."""
+    return [Gauge(name.removeprefix(f"{PREFIX}_"), value) for name, value in metrics.items()]
+
+
+def bound_gauges(
+    thresholds: Iterable[AlertThreshold], top_k: int, metrics: Mapping[str, float | None]
+) -> list[Gauge]:
+    """Bounds in force for a plan with these metrics, so that Prometheus alerts by the settings of the run."""
+    first_build, hysteresis = bool(metrics.get("first_build")), bool(metrics.get("hysteresis"))
+    return [
+        Gauge(
+            "threshold",
+            effective_bound(threshold, top_k, first_build, hysteresis),
+            {"severity": threshold.severity.lower(), "metric": threshold.metric},
+        )
+        for threshold in thresholds
+    ]
+
+
+def latency_gauges(latency_ms: float, *, cached: bool, moment: float) -> list[Gauge]:
+    """Inference latency and its unix time, apart for scores that were found and scores that were computed."""
+    labels = {"scores": "cached" if cached else "computed"}
+    return [
+        Gauge(INFERENCE_LATENCY.removeprefix(f"{PREFIX}_"), latency_ms, labels),
+        Gauge("inference_timestamp_seconds", moment, labels),
+    ]
+
+
+def due_gauges(published: dt.date, calendar: TseCalendar, nth_session: int) -> list[Gauge]:
+    """Unix times that follow from the newest published rebalance day.
+
+    The next month is due at the opening of its rebalance day, and overdue at the opening of the session
+    `PUBLISH_WITHIN_SESSIONS` later.
+    """
+    due = overdue = calendar.next_rebalance_session(published, nth_session)
+    for _ in range(PUBLISH_WITHIN_SESSIONS):
+        overdue = calendar.next_session(overdue)
+    days = {"rebalance": published, "next_rebalance": due, "publish_deadline": overdue}
+    return [
+        Gauge(f"{name}_timestamp_seconds", calendar.rebalance_instant(day).timestamp())
+        for name, day in days.items()
+    ]
+
+
+def performance_gauges(report: PerformanceReport) -> list[Gauge]:
+    """Live figures in the units of their names, and how many of them deviate from their benchmarks."""
+    live = report.performance
+    figures: dict[str, float | None] = {
+        "live_sharpe_ratio": None if live is None else live.sharpe_ratio,
+        "live_total_return_pct": None if live is None else live.total_return,
+        "live_yearly_return_pct": None if live is None else live.annualized_return,
+        "live_max_drawdown_pct": None if live is None else live.max_drawdown,
+        "live_win_rate": None if live is None else live.win_rate,
+        "live_cost_pct": None if live is None else live.cost_pct_of_capital,
+        "live_mean_turnover": report.mean_turnover,
+        "live_sessions": report.sessions,
+        "live_deviations": len(report.deviating),
+    }
+    return [Gauge(name, value) for name, value in figures.items()]
+
+
+def published_gauges(store: Store, settings: ApexSettings, calendar: TseCalendar) -> list[Gauge]:
+    """Gauges of the newest published month, read back from the store; none before the first month."""
+    months = published_months(store)
+    if not months:
+        return []
+    newest = months[-1]
+    run = newest.artifact.read_json(RUN_FILE)
+    metrics, top_k = run["metrics"], run["settings"]["ranking"]["top_k"]
+    return [
+        *metric_gauges(metrics),
+        *bound_gauges(settings.thresholds, top_k, metrics),
+        *due_gauges(newest.rebalance_date, calendar, settings.schedule.nth_session),
+    ]
+
+
+def exposition(gauges: Iterable[Gauge]) -> str:
+    """Text that Prometheus scrapes; gauges without a value are left out."""
+    lines: list[str] = []
+    for gauge in gauges:
+        if gauge.value is None:
+            continue
+        name = f"{PREFIX}_{gauge.name}"
+        if (kind := f"# TYPE {name} gauge") not in lines:
+            lines.append(kind)
+        labels = ",".join(f'{label}="{value}"' for label, value in gauge.labels.items())
+        lines.append(f"{name}{{{labels}}} {gauge.value!r}" if labels else f"{name} {gauge.value!r}")
+    return "".join(f"{line}\n" for line in lines)

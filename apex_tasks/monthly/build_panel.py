@@ -1,0 +1,249 @@
+"""Step build-panel: the windows of one as-of session, and the prices that later steps need."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.dataset.freshness import check_freshness
+from apex_tasks.dataset.keys import scan_keys
+from apex_tasks.dataset.panel import Panel
+from apex_tasks.dataset.panel import build_panel as build_windows
+from apex_tasks.dataset.price_history import PRICE_HISTORY_DAYS
+from apex_tasks.dataset.prices import check_units, read_prices
+from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.dataset.risk_factors import read_risk_factors
+from apex_tasks.dataset.schema import CODE, open_dataset
+from apex_tasks.monthly.request import RunRequest
+from apex_tasks.refusal import Refusal
+from apex_tasks.settings import Normalization
+from apex_tasks.store import Artifact, FileWriter, Store, content_key, file_sha256
+from apex_tasks.tables import parquet_bytes, read_table
+
+PANELS = "panels"
+ROWS, WINDOWS, PRICES, FACTORS = PANEL_FILES = (
+    "rows.npy",
+    "windows.parquet",
+    "prices.parquet",
+    "risk_factors.parquet",
+)
+WINDOW_START = "window_start"
+
+
+class PanelReference(BaseModel):
+    """A panel in the store and the supply it stands for.
+
+    Attributes
+    ----------
+    key, content_hash
+        Where it lies, and the hash of all that it holds.
+    dataset_sha256
+        Hash of the dataset file it was built from.
+    listed, eligible
+        Stocks with a row on the as-of session, and those with a full window.
+    median_rows
+        Median rows of the sessions before.
+    non_finite_cells, non_finite_features
+        NaN and infinite cells treated as missing, and the features that have them.
+    filled_features
+        Features that the dataset lacks, fed as 0.
+    warnings
+        What a reader of the book must know of the data.
+    synthetic
+        The dataset says that it is made up.
+    cached
+        The panel was in the store already.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    content_hash: str
+    dataset_sha256: str
+    listed: int
+    eligible: int
+    median_rows: float
+    non_finite_cells: int
+    non_finite_features: tuple[str, ...]
+    filled_features: tuple[str, ...]
+    warnings: tuple[str, ...]
+    synthetic: bool
+    cached: bool
+
+
+def build_panel(
+    request: RunRequest,
+    bundle: ResolvedBundle,
+    store: Store,
+    progress: ReportProgress | None = None,
+    dataset_sha256: str | None = None,
+) -> PanelReference:
+    """Build the as-of session's panel, or find it in the store.
+
+    Parameters
+    ----------
+    dataset_sha256
+        Hash of the dataset file where the caller knows it; it is computed otherwise.
+
+    Raises
+    ------
+    Refusal
+        The dataset lacks the as-of session, has duplicate or null keys, holds ranks for amounts, or leaves
+        fewer eligible stocks than the bundle's `min_stocks_per_day`.
+    """
+    sha256 = dataset_sha256 or file_sha256(open_dataset(request.dataset).path)
+    reference = find_panel(request, bundle, store, sha256)
+    if reference is None:
+        key = panel_key(request, bundle, sha256)
+        artifact = _build(request, bundle, store, key, progress)
+        reference = _reference(key, artifact, sha256, cached=False)
+    normalization = request.settings.ranking.normalization
+    require_supply(reference.eligible, bundle, request.as_of, request.dataset, normalization)
+    return reference
+
+
+def find_panel(
+    request: RunRequest, bundle: ResolvedBundle, store: Store, dataset_sha256: str
+) -> PanelReference | None:
+    """The as-of session's panel if it is in the store, whatever its supply."""
+    key = panel_key(request, bundle, dataset_sha256)
+    artifact = store.find(PANELS, key)
+    return None if artifact is None else _reference(key, artifact, dataset_sha256, cached=True)
+
+
+def panel_key(request: RunRequest, bundle: ResolvedBundle, dataset_sha256: str) -> str:
+    """Key of the as-of session's panel in the store."""
+    return content_key(
+        dataset=dataset_sha256,
+        as_of=request.as_of,
+        lookback=bundle.lookback,
+        plan=bundle.plan.model_dump(mode="json"),
+        normalization=request.settings.ranking.normalization,
+        clip_sigma=bundle.clip_sigma,
+        freshness=request.settings.freshness.model_dump(mode="json"),
+        price_history_days=PRICE_HISTORY_DAYS,
+        files=PANEL_FILES,
+    )
+
+
+def require_supply(
+    eligible: int, bundle: ResolvedBundle, as_of: dt.date, where: object, normalization: Normalization
+) -> None:
+    """Refuse a session with fewer eligible stocks than the bundle's `min_stocks_per_day`.
+
+    Raises
+    ------
+    Refusal
+        Names both numbers, and what makes a stock eligible.
+    """
+    if eligible < bundle.min_stocks_per_day:
+        window = f"a row on the day and {bundle.lookback} rows up to it"
+        remedy = "Deliver a dataset that reaches far enough back and is complete on the as-of session."
+        if normalization is Normalization.RAW:
+            window += ", none with a missing value (raw)"
+            remedy = "Raw mode takes no missing value: use csz (production), or a dataset without gaps."
+        raise Refusal(
+            f"too few eligible stocks on {as_of}",
+            expected=f"at least {bundle.min_stocks_per_day}, each with {window}",
+            received=eligible,
+            where=where,
+            remedy=remedy,
+        )
+
+
+def read_windows(artifact: Artifact) -> pd.DataFrame:
+    """Eligible stocks of a stored panel: `Code` and `window_start`, by Code."""
+    return read_table(artifact, WINDOWS)
+
+
+def read_panel_prices(artifact: Artifact) -> pd.DataFrame:
+    """Prices of a stored panel, as `dataset.prices.read_prices` gives them."""
+    return read_table(artifact, PRICES)
+
+
+def read_panel_risk_factors(artifact: Artifact) -> pd.DataFrame:
+    """Risk factors of a stored panel, as `dataset.risk_factors.read_risk_factors` gives them."""
+    return read_table(artifact, FACTORS)
+
+
+def _reference(key: str, artifact: Artifact, dataset_sha256: str, *, cached: bool) -> PanelReference:
+    return PanelReference.model_validate(
+        {
+            "key": key,
+            "content_hash": artifact.content_hash,
+            "dataset_sha256": dataset_sha256,
+            "cached": cached,
+            **artifact.details,
+        }
+    )
+
+
+def _build(
+    request: RunRequest, bundle: ResolvedBundle, store: Store, key: str, progress: ReportProgress | None
+) -> Artifact:
+    as_of = request.as_of
+    dataset = open_dataset(request.dataset, numeric=bundle.plan.columns)
+    freshness = check_freshness(request.dataset, as_of, request.settings.freshness)
+    if freshness.rows == 0:
+        raise freshness.refusal()
+    prices = read_prices(dataset, as_of - dt.timedelta(days=PRICE_HISTORY_DAYS), as_of)
+    warnings = check_units(prices, as_of, request.dataset)
+    if not freshness.ready:
+        gap = freshness.refusal()
+        warnings.append(f"{gap.what}: expected {gap.expected}, received {gap.received}")
+    panel = build_windows(
+        dataset,
+        bundle.plan,
+        [as_of],
+        lookback=bundle.lookback,
+        normalization=request.settings.ranking.normalization,
+        clip_sigma=bundle.clip_sigma,
+        keys=scan_keys(dataset, as_of),
+        progress=progress,
+    )
+    names = [source.feature for source in bundle.plan.sources]
+    non_finite = [name for name, count in zip(names, panel.non_finite, strict=True) if count]
+    if non_finite:
+        warnings.append(
+            f"{int(panel.non_finite.sum())} NaN or infinite cells in {len(non_finite)} features were treated "
+            f"as missing: {', '.join(non_finite[:5])}{' …' if len(non_finite) > 5 else ''}"
+        )
+    if bundle.plan.filled:
+        warnings.append(
+            f"{len(bundle.plan.filled)} features are not in the dataset and were fed as 0: "
+            f"{', '.join(bundle.plan.filled[:5])}{' …' if len(bundle.plan.filled) > 5 else ''}"
+        )
+    window = panel.windows[as_of]
+    return store.write(
+        PANELS,
+        key,
+        files={
+            ROWS: _npy_writer(panel),
+            WINDOWS: parquet_bytes(pd.DataFrame({CODE: window.codes, WINDOW_START: window.start})),
+            PRICES: parquet_bytes(prices),
+            FACTORS: parquet_bytes(read_risk_factors(dataset, bundle.plan, [as_of])),
+        },
+        details={
+            "listed": freshness.rows,
+            "eligible": len(window.codes),
+            "median_rows": freshness.median_rows,
+            "non_finite_cells": int(panel.non_finite.sum()),
+            "non_finite_features": non_finite,
+            "filled_features": bundle.plan.filled,
+            "warnings": warnings,
+            "synthetic": dataset.synthetic,
+        },
+    )
+
+
+def _npy_writer(panel: Panel) -> FileWriter:
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.save(file, panel.rows, allow_pickle=False)
+
+    return write

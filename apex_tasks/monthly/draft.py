@@ -1,0 +1,108 @@
+"""Step draft: what publish would publish, for a person to read before: run.json and the report."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+import apex_tasks
+from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.monthly.apply_costs import PLAN_FILE, PLANS, PlanReference
+from apex_tasks.monthly.build_panel import PanelReference
+from apex_tasks.monthly.infer import ScoresReference
+from apex_tasks.monthly.request import RunRequest
+from apex_tasks.published.portfolio import PORTFOLIOS, REPORT_FILE, RUN_FILE
+from apex_tasks.report import render_report
+from apex_tasks.store import Artifact, Store, canonical_json, content_key
+
+DRAFTS = "drafts"
+VERSIONED_LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "torch")
+PLACES = {
+    "home",
+    "bundle",
+    "dataset",
+    "approval",
+    "approvers",
+    "inference",
+    "performance",
+    "notifications",
+    "deadlines",
+    "statsd",
+    "serve",
+}
+"""Settings that say where a run happens, who is told or asked and how it is judged later, not what it computes."""
+WHEREABOUTS = {"source", "folder", "dataset"}
+"""The same of a resolved bundle."""
+
+
+class DraftReference(BaseModel):
+    """A draft in the store.
+
+    Attributes
+    ----------
+    key, content_hash
+        Where it lies, and the hash of all that it holds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    content_hash: str
+
+
+def draft(
+    request: RunRequest,
+    bundle: ResolvedBundle,
+    panel: PanelReference,
+    scores: ScoresReference,
+    plan: PlanReference,
+    store: Store,
+) -> DraftReference:
+    """Describe a plan and render its report, or find both in the store.
+
+    The key covers the plan, all settings and all versions, so that what was read is what is published.
+    """
+    artifact = store.get(PLANS, plan.key)
+    run = _describe_run(request, bundle, panel, scores, plan, artifact.read_json(PLAN_FILE))
+    key = content_key(run=run)
+    written = store.find(DRAFTS, key) or _write(run, artifact, store, key)
+    return DraftReference(key=key, content_hash=written.content_hash)
+
+
+def _write(run: dict[str, Any], plan: Artifact, store: Store, key: str) -> Artifact:
+    parent = None if run["parent"] is None else store.get(PORTFOLIOS, *run["parent"]["portfolio"].split("/"))
+    files = {RUN_FILE: canonical_json(run), REPORT_FILE: render_report(run, plan, parent)}
+    return store.write(DRAFTS, key, files=files)
+
+
+def _describe_run(
+    request: RunRequest,
+    bundle: ResolvedBundle,
+    panel: PanelReference,
+    scores: ScoresReference,
+    plan: PlanReference,
+    document: dict[str, Any],
+) -> dict[str, Any]:
+    """All that determines the result: nothing here depends on when, where or by whom it was computed."""
+    return {
+        **document,
+        "synthetic": bundle.synthetic or panel.synthetic,
+        "hashes": {
+            "bundle": bundle.bundle_sha256,
+            "checkpoint": bundle.checkpoint_sha256,
+            "features": bundle.feature_hash,
+            "panel": panel.content_hash,
+            "scores": scores.content_hash,
+            "plan": plan.content_hash,
+        },
+        "bundle": bundle.model_dump(mode="json", exclude=WHEREABOUTS),
+        "settings": request.settings.model_dump(mode="json", exclude=PLACES),
+        "versions": {
+            "apex-batch": apex_tasks.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in VERSIONED_LIBRARIES},
+        },
+    }

@@ -1,0 +1,181 @@
+"""Step infer: scores of every eligible stock, for every horizon of the model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from apex_tasks.bundle import ResolvedBundle, open_checkpoint
+from apex_tasks.dataset.schema import CODE
+from apex_tasks.monthly.build_panel import PANELS, ROWS, WINDOW_START, PanelReference, read_windows
+from apex_tasks.monthly.request import RunRequest
+from apex_tasks.portfolio.ranking import SCORE, rank_table
+from apex_tasks.settings import InferenceSettings
+from apex_tasks.store import Artifact, Store, content_key
+from apex_tasks.tables import parquet_bytes, read_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from apex_tasks.model.patchtst import ModelShape
+
+SCORES = "scores"
+FORECASTS = "forecasts.parquet"
+
+
+class ScoresReference(BaseModel):
+    """Scores in the store.
+
+    Attributes
+    ----------
+    key, content_hash
+        Where they lie, and the hash of all that they hold.
+    stocks
+        Number of scored stocks.
+    latency_ms
+        Time of the forward pass, or of finding the scores in the store.
+    cached
+        The scores were in the store already.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    content_hash: str
+    stocks: int
+    latency_ms: float
+    cached: bool
+
+
+def infer(
+    request: RunRequest,
+    bundle: ResolvedBundle,
+    panel: PanelReference,
+    store: Store,
+    weights: Mapping[str, Tensor] | None = None,
+) -> ScoresReference:
+    """Score the panel's windows, or find the scores in the store.
+
+    Parameters
+    ----------
+    weights
+        The verified checkpoint's tensors where the caller holds them; else the kept bundle is read.
+
+    Raises
+    ------
+    Refusal
+        The panel or the checkpoint was changed since its step, or a score is not finite.
+    """
+    key = scores_key(bundle, panel)
+    started = time.perf_counter()
+    stored = store.find(SCORES, key)
+    artifact = stored or _score(request, bundle, store.get(PANELS, panel.key), store, key, weights)
+    return ScoresReference(
+        key=key,
+        content_hash=artifact.content_hash,
+        stocks=artifact.details["stocks"],
+        latency_ms=(time.perf_counter() - started) * 1000,
+        cached=stored is not None,
+    )
+
+
+def scores_key(bundle: ResolvedBundle, panel: PanelReference) -> str:
+    """Key of the panel's scores in the store."""
+    return content_key(
+        panel=panel.content_hash,
+        checkpoint=bundle.checkpoint_sha256,
+        model=bundle.model.model_dump(mode="json"),
+    )
+
+
+def read_forecasts(artifact: Artifact) -> pd.DataFrame:
+    """Stored scores: `Code` and one float32 column `h<horizon>` per horizon, by Code."""
+    return read_table(artifact, FORECASTS)
+
+
+def ranked_scores(forecasts: pd.DataFrame, horizon: int) -> pd.DataFrame:
+    """Rank one horizon's scores.
+
+    Returns
+    -------
+    DataFrame
+        `Code` str, `Score` float32, `Rank` int64 (1 = best, ties by Code), best first.
+    """
+    return rank_table(forecasts[[CODE, f"h{horizon}"]].set_axis([CODE, SCORE], axis=1))
+
+
+def model_shape(bundle: ResolvedBundle) -> ModelShape:
+    """Sizes of a resolved bundle's model."""
+    from apex_tasks.model.patchtst import ModelShape
+
+    return ModelShape(
+        n_features=bundle.n_features,
+        patch_multiplier=bundle.patch_multiplier,
+        lookback=bundle.lookback,
+        **bundle.model.model_dump(),
+    )
+
+
+def forecast(
+    bundle: ResolvedBundle,
+    state_dict: Mapping[str, Tensor],
+    rows: npt.NDArray[np.float32],
+    codes: npt.ArrayLike,
+    window_start: npt.NDArray[np.int64],
+    settings: InferenceSettings,
+) -> pd.DataFrame:
+    """Score windows with a bundle's weights.
+
+    Parameters
+    ----------
+    rows : (n_rows, n_features) float32
+        Row store of a panel.
+    codes, window_start : (n_stocks,)
+        Eligible stocks, and the first row of each one's window.
+
+    Returns
+    -------
+    DataFrame
+        As `read_forecasts` gives them.
+    """
+    from apex_tasks.model.scoring import load_model, score_windows
+
+    shape = model_shape(bundle)
+    scores = score_windows(
+        load_model(shape, state_dict),
+        rows,
+        window_start,
+        bundle.lookback,
+        batch_size=settings.batch_size,
+        workers=settings.workers,
+    )
+    return pd.DataFrame({CODE: codes, **{f"h{h}": scores[:, i] for i, h in enumerate(shape.horizons)}})
+
+
+def _score(
+    request: RunRequest,
+    bundle: ResolvedBundle,
+    panel: Artifact,
+    store: Store,
+    key: str,
+    weights: Mapping[str, Tensor] | None,
+) -> Artifact:
+    windows = read_windows(panel)
+    with panel.local_file(ROWS) as rows_file:
+        forecasts = forecast(
+            bundle,
+            open_checkpoint(bundle) if weights is None else weights,
+            np.load(rows_file, mmap_mode="r", allow_pickle=False),
+            windows[CODE],
+            windows[WINDOW_START].to_numpy(),
+            request.settings.inference,
+        )
+    return store.write(
+        SCORES, key, files={FORECASTS: parquet_bytes(forecasts)}, details={"stocks": len(windows)}
+    )

@@ -1,0 +1,209 @@
+"""Step publish: the month's immutable folder, its report and its audit record."""
+
+from __future__ import annotations
+
+import datetime as dt
+import platform
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.monitoring import alerts
+from apex_tasks.monthly.apply_costs import PLANS, PlanReference
+from apex_tasks.monthly.approval import Decision, require_approval
+from apex_tasks.monthly.build_panel import PanelReference
+from apex_tasks.monthly.draft import DRAFTS, draft
+from apex_tasks.monthly.infer import ScoresReference
+from apex_tasks.monthly.request import RunRequest
+from apex_tasks.published import audit
+from apex_tasks.published.portfolio import (
+    EXECUTION_FILE,
+    HISTORY_FILE,
+    PORTFOLIOS,
+    REPORT_FILE,
+    RESULT_FILES,
+    RUN_FILE,
+    PublishedPortfolio,
+    latest_version,
+)
+from apex_tasks.refusal import Refusal
+from apex_tasks.store import Store, canonical_json
+
+
+class PublishReference(BaseModel):
+    """The published month.
+
+    Attributes
+    ----------
+    portfolio
+        `<rebalance date>/v<version>`.
+    folder
+        Where it lies.
+    content_hash
+        Identity of the result.
+    already_published
+        The same result was there before; nothing was written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    portfolio: str
+    folder: str
+    content_hash: str
+    already_published: bool
+
+
+def publish(
+    request: RunRequest,
+    bundle: ResolvedBundle,
+    panel: PanelReference,
+    scores: ScoresReference,
+    plan: PlanReference,
+    store: Store,
+    run_id: str,
+) -> PublishReference:
+    """Publish a plan as the month's portfolio.
+
+    Publishing the same result again changes nothing. A different result for a published month needs a
+    `republish_reason` and becomes the next version; no version is ever changed.
+
+    Raises
+    ------
+    Refusal
+        The month is published with a different result and no reason is given, or the run asks for an approval and
+        there is none of exactly this plan.
+    """
+    artifact = store.get(PLANS, plan.key)
+    results = {name: artifact.read_bytes(name) for name in RESULT_FILES}
+    written_draft = draft(request, bundle, panel, scores, plan, store)
+    drafted = store.get(DRAFTS, written_draft.key)
+    parent = drafted.read_json(RUN_FILE)["parent"]
+    with store.lock("publish"):
+        same = find_published(request, plan, store)
+        if same is not None:
+            _record(store, same, parent, run_id, request.republish_reason)
+            return _reference(same, already_published=True)
+        approval = require_approval(store, plan, written_draft, run_id) if request.approval else None
+        latest = latest_version(store, request.rebalance_date)
+        number = 1 if latest is None else latest.version + 1
+        written = store.write(
+            PORTFOLIOS,
+            str(request.rebalance_date),
+            f"v{number}",
+            files={
+                **results,
+                HISTORY_FILE: artifact.read_bytes(HISTORY_FILE),
+                **{name: drafted.read_bytes(name) for name in (RUN_FILE, REPORT_FILE)},
+                EXECUTION_FILE: canonical_json(_describe_execution(request, panel, scores, run_id, approval)),
+            },
+            details={"rebalance_date": str(request.rebalance_date), "as_of": str(request.as_of)},
+            identity=RESULT_FILES,
+            durable=True,
+        )
+        portfolio = PublishedPortfolio(request.rebalance_date, number, written)
+        _record(store, portfolio, parent, run_id, request.republish_reason)
+    return _reference(portfolio, already_published=False)
+
+
+def find_published(request: RunRequest, plan: PlanReference, store: Store) -> PublishedPortfolio | None:
+    """The month as it is published when that is what the plan holds; None when the plan may be published.
+
+    Raises
+    ------
+    Refusal
+        The month is published with a different result and no reason is given.
+    """
+    latest = latest_version(store, request.rebalance_date)
+    if latest is None:
+        return None
+    artifact = store.get(PLANS, plan.key)
+    sha256_by_name = {name: artifact.sha256(name) for name in RESULT_FILES}
+    if _holds(latest, sha256_by_name):
+        return latest
+    if not request.republish_reason:
+        raise _different_result(latest, sha256_by_name)
+    return None
+
+
+def _holds(portfolio: PublishedPortfolio, sha256_by_name: dict[str, str]) -> bool:
+    return all(portfolio.artifact.sha256(name) == sha256 for name, sha256 in sha256_by_name.items())
+
+
+def _record(
+    store: Store,
+    portfolio: PublishedPortfolio,
+    parent: dict[str, Any] | None,
+    run_id: str,
+    reason: str | None,
+) -> None:
+    """Add the audit record of a publication once, also when a kill came between manifest and record."""
+    recorded = (
+        record["details"]["portfolio"]
+        for record in audit.records(store)
+        if record["event"] == audit.PUBLISHED
+    )
+    if portfolio.name in recorded:
+        return
+    audit.append(
+        store,
+        audit.PUBLISHED,
+        {
+            "portfolio": portfolio.name,
+            "content_hash": portfolio.content_hash,
+            "manifest_sha256": portfolio.artifact.manifest_sha256,
+            "parent": parent,
+            "run_id": run_id,
+            "republish_reason": reason,
+        },
+    )
+
+
+def _reference(portfolio: PublishedPortfolio, *, already_published: bool) -> PublishReference:
+    return PublishReference(
+        portfolio=portfolio.name,
+        folder=str(portfolio.artifact.folder),
+        content_hash=portfolio.content_hash,
+        already_published=already_published,
+    )
+
+
+def _different_result(latest: PublishedPortfolio, sha256_by_name: dict[str, str]) -> Refusal:
+    different = [name for name, sha256 in sha256_by_name.items() if latest.artifact.sha256(name) != sha256]
+    return Refusal(
+        f"{latest.rebalance_date} is published already, with a different result",
+        expected=f"the content of {latest.name}",
+        received=f"different {', '.join(different)}",
+        where=latest.artifact.folder,
+        remedy="Find out which input changed (compare run.json); to publish the new result beside the old one, "
+        "trigger the run with republish_reason.",
+    )
+
+
+def _describe_execution(
+    request: RunRequest,
+    panel: PanelReference,
+    scores: ScoresReference,
+    run_id: str,
+    approval: Decision | None,
+) -> dict[str, Any]:
+    """When, where and by whom: the only published file that differs between two runs of the same month."""
+    return {
+        "published_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "run_id": run_id,
+        "host": platform.node(),
+        "bundle": request.bundle,
+        "dataset": {"file": request.dataset, "sha256": panel.dataset_sha256},
+        "panel_cached": panel.cached,
+        "scores_cached": scores.cached,
+        alerts.INFERENCE_LATENCY: scores.latency_ms,
+        "alerts": [
+            alert.model_dump(mode="json")
+            for alert in alerts.evaluate_latency(
+                request.settings.thresholds, scores.latency_ms, cached=scores.cached
+            )
+        ],
+        "cold_start": request.cold_start,
+        "republish_reason": request.republish_reason,
+        "approval": approval and approval.answer.model_dump(mode="json", exclude={"outcome"}),
+    }

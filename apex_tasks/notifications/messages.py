@@ -1,0 +1,433 @@
+"""What operators are told by Slack and e-mail: what broke, expected and received, what to do first, where to look."""
+
+from __future__ import annotations
+
+import datetime as dt
+import html
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from apex_tasks.market.calendar import TOKYO
+from apex_tasks.monitoring.alerts import Alert
+from apex_tasks.performance.checks.check import CheckVerdict
+from apex_tasks.refusal import CheckFailed, Refusal, Rejected, ThresholdBroken, Unanswered
+from apex_tasks.settings import Severity
+
+if TYPE_CHECKING:
+    from apex_tasks.monthly.summary import MonthSummary
+    from apex_tasks.performance.deviation import Comparison
+    from apex_tasks.performance.report import PerformanceReport
+
+REPORT_FILE = "report.html"
+SUBJECT_CHARACTERS = 180
+FACT_CHARACTERS = 1500
+RERUN_IS_SAFE = (
+    "The fund has no portfolio for the month until publish succeeds. Clearing failed tasks is always safe."
+)
+NOBODY_WATCHES = (
+    "No order depends on it, but until it succeeds nobody watches the live performance. Clearing is safe."
+)
+NOBODY_IS_HIT = "Nobody: a rehearsal publishes nothing. Clearing failed tasks is always safe."
+
+
+class RunbookEntry(StrEnum):
+    """Headings of the runbook that messages link to."""
+
+    REFUSED = "a-task-refused-its-input"
+    BUG = "a-task-failed-with-an-unexpected-error"
+    KILLED = "a-task-was-killed"
+    RUN = "a-run-failed-without-a-failed-task"
+    DATASET_LATE = "the-dataset-is-late"
+    THRESHOLD = "a-critical-threshold-is-broken"
+    DEADLINE = "a-run-is-late"
+    DEVIATION = "live-performance-deviates"
+    REHEARSAL = "a-rehearsal-failed"
+    APPROVAL = "a-portfolio-awaits-approval"
+    REJECTED = "a-portfolio-was-rejected"
+    UNANSWERED = "an-approval-was-not-given-in-time"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run that a message is about.
+
+    Attributes
+    ----------
+    dag_id, run_id
+        Its name.
+    url
+        Its page in Airflow.
+    runbook
+        Path or URL of the runbook.
+    who_is_hit
+        What does not happen while the run fails.
+    """
+
+    dag_id: str
+    run_id: str
+    url: str
+    runbook: str
+    who_is_hit: str = RERUN_IS_SAFE
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One message, for every channel.
+
+    Attributes
+    ----------
+    severity
+        None for good news.
+    headline
+        The whole story in one line.
+    facts
+        Label and value, in reading order.
+    first
+        What to do first; empty when there is nothing to do.
+    links
+        Label and address; an address that is no URL is shown as it is.
+    """
+
+    severity: Severity | None
+    headline: str
+    facts: tuple[tuple[str, str], ...]
+    first: str
+    links: tuple[tuple[str, str], ...]
+
+    @property
+    def subject(self) -> str:
+        """One line for the e-mail's header."""
+        label = "[APEX]" if self.severity is None else f"[APEX {self.severity}]"
+        return _shortened(" ".join(f"{label} {self.headline}".split()), SUBJECT_CHARACTERS)
+
+    @property
+    def slack(self) -> str:
+        """Text with Slack's own marks."""
+        lines = [f"*{_slack(self.subject)}*"]
+        lines += [f"• *{_slack(label)}:* {_slack(value)}" for label, value in self.facts]
+        if self.first:
+            lines.append(f"*First:* {_slack(self.first)}")
+        lines += [
+            f"<{_slack(address)}|{_slack(label)}>" if _is_url(address) else f"{label}: {_slack(address)}"
+            for label, address in self.links
+        ]
+        return "\n".join(lines)
+
+    @property
+    def html(self) -> str:
+        """Body of the e-mail."""
+        rows = "".join(
+            f'<tr><td valign="top"><b>{html.escape(label)}</b></td><td>{_html(value)}</td></tr>'
+            for label, value in self.facts
+        )
+        links = " &middot; ".join(
+            f'<a href="{html.escape(address)}">{html.escape(label)}</a>'
+            if _is_url(address)
+            else f"{html.escape(label)}: {html.escape(address)}"
+            for label, address in self.links
+        )
+        first = f"<p><b>First:</b> {_html(self.first)}</p>" if self.first else ""
+        return f"<h3>{html.escape(self.subject)}</h3><table>{rows}</table>{first}<p>{links}</p>"
+
+    @property
+    def markdown(self) -> str:
+        """Text for a page of Airflow; what comes from data is shown as it is and marks nothing up."""
+        lines = [f"- **{_markdown(label)}:** {_markdown(value)}" for label, value in self.facts]
+        if self.first:
+            lines.append(f"\n**First:** {_markdown(self.first)}")
+        links = [
+            f"[{_markdown(label)}](<{address}>)"
+            if _is_url(address)
+            else f"{_markdown(label)}: {_markdown(address)}"
+            for label, address in self.links
+        ]
+        return "\n".join([*lines, "", " · ".join(links)])
+
+
+def task_failed(run: Run, task_id: str, error: BaseException | None, log_url: str) -> Notice:
+    """Tell of a failed task.
+
+    Parameters
+    ----------
+    error
+        What it failed with: a refusal tells its own story; None when nobody knows.
+    log_url
+        Address of the task's log.
+    """
+    return Notice(
+        Severity.CRITICAL,
+        f"{run.dag_id} failed at {task_id}: {_story(error)}",
+        (*_details(error), ("Run", run.run_id), ("Who is hit", run.who_is_hit)),
+        _remedy(error),
+        (("Log", log_url), ("Run", run.url), ("Runbook", _runbook(run, _entry(error, task_id)))),
+    )
+
+
+def run_failed(run: Run, reason: str) -> Notice:
+    """Tell of a failed run without a failed task.
+
+    Parameters
+    ----------
+    reason
+        Why Airflow gave the run up, in its own words.
+    """
+    return Notice(
+        Severity.CRITICAL,
+        f"{run.dag_id} failed without a failed task: {reason}",
+        (("Airflow's reason", reason), ("Run", run.run_id), ("Who is hit", run.who_is_hit)),
+        "Open the run's page and look for tasks that never started or never ended.",
+        (("Run", run.url), ("Runbook", _runbook(run, RunbookEntry.RUN))),
+    )
+
+
+def deadline_passed(
+    run: Run,
+    severity: Severity,
+    minutes: float,
+    due: dt.datetime,
+    tasks: Mapping[str, str | None],
+    *,
+    failed: bool,
+    awaited: Refusal | None,
+    answer_at: str | None = None,
+) -> Notice:
+    """Tell of a run that has not published in time.
+
+    Parameters
+    ----------
+    minutes, due
+        Length of the deadline, and when it passed.
+    tasks
+        State of every task, None for one that has not started.
+    failed
+        Whether the run has failed; else it still runs.
+    awaited
+        What the dataset's sensor waits for, and since when; None when it does not wait.
+    answer_at
+        Where a person can approve or reject, when that is what the run waits for.
+    """
+    if failed:
+        story, first = " because it failed", "Open the failed task's log: its last line says what to do."
+    elif awaited is not None:
+        story, first = f": {awaited.what}", awaited.remedy
+    elif answer_at is not None:
+        story, first = ": it awaits a person's approval", "Read the report, then approve or reject."
+    else:
+        story = ""
+        first = "Open the log of the task that is running; look whether scheduler and workers are alive."
+    started = [f"{name} {state}" for name, state in tasks.items() if state is not None]
+    idle = [name for name, state in tasks.items() if state is None]
+    waits = awaited is not None and not failed
+    asks = answer_at is not None and not failed
+    entry = RunbookEntry.DATASET_LATE if waits else RunbookEntry.APPROVAL if asks else RunbookEntry.DEADLINE
+    return Notice(
+        severity,
+        f"{run.dag_id} is late{story}",
+        (
+            (
+                "Due",
+                f"{due.astimezone(TOKYO):%Y-%m-%d %H:%M} JST, {minutes:g} minutes after the run was queued",
+            ),
+            *(_details(awaited) if waits else ()),
+            ("Tasks", ", ".join(started) or "none started"),
+            ("Not started", ", ".join(idle) or "none"),
+            ("Run", run.run_id),
+            ("Who is hit", run.who_is_hit),
+        ),
+        first,
+        (
+            *((("Approve or reject", answer_at),) if answer_at is not None and asks else ()),
+            ("Run", run.url),
+            ("Runbook", _runbook(run, entry)),
+        ),
+    )
+
+
+def approval_wanted(
+    run: Run,
+    summary: MonthSummary,
+    alerts: Sequence[Alert],
+    *,
+    until: dt.datetime,
+    report_at: str,
+    answer_at: str,
+    asked_before: bool,
+) -> Notice:
+    """Ask for a person's approval of a month that is not published yet.
+
+    Parameters
+    ----------
+    until
+        When the question is withdrawn and the month stays unpublished.
+    report_at, answer_at
+        Where to read the month's report, and where to answer.
+    asked_before
+        Whether this run has asked before, and asks again because its tasks were cleared or repeated.
+    """
+    asks = "asks again for" if asked_before else "awaits"
+    return Notice(
+        Severity.WARNING if alerts else None,
+        f"{summary.rebalance_date} {asks} your approval: {_book(summary)}",
+        (
+            ("Answer until", f"{until.astimezone(TOKYO):%Y-%m-%d %H:%M} JST; then nothing is published"),
+            *_plan_facts(summary),
+            *((alert.metric, f"{alert}. {alert.remedy}") for alert in alerts),
+            *(("Data warning", warning) for warning in summary.warnings),
+            ("Run", run.run_id),
+        ),
+        "Read the report, then approve or reject.",
+        (
+            ("Report", report_at),
+            ("Approve or reject", answer_at),
+            ("Runbook", _runbook(run, RunbookEntry.APPROVAL)),
+        ),
+    )
+
+
+def _book(summary: MonthSummary) -> str:
+    return f"{summary.positions} positions, turnover {summary.turnover:.2%}, cost {summary.cost_bps:.2f} bps"
+
+
+def _plan_facts(summary: MonthSummary) -> tuple[tuple[str, str], ...]:
+    best = ", ".join(f"{name.code} {name.weight:.2%}" for name in summary.top)
+    return (
+        ("Trades on", f"{summary.rebalance_date}, decided at the close of {summary.as_of}"),
+        ("Starts from", summary.parent or "cash"),
+        ("Book", _book(summary)),
+        ("Largest scores", best),
+        ("Cost", f"{summary.cost_jpy:,.0f} of {summary.portfolio_value_jpy:,.0f} JPY"),
+    )
+
+
+def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert], *, report_at: str) -> Notice:
+    """Tell of a month that ended well, and of the alerts that did not stop it; `report_at`: where to read it."""
+    return Notice(
+        Severity.WARNING if alerts else None,
+        f"{summary.portfolio} {summary.verdict}: {'; '.join(map(str, alerts)) or _book(summary)}",
+        (
+            *_plan_facts(summary),
+            *((alert.metric, f"{alert}. {alert.remedy}") for alert in alerts),
+            *(("Data warning", warning) for warning in summary.warnings),
+            ("Folder", f"{summary.folder}"),
+            ("Report", f"{summary.folder}/{REPORT_FILE}"),
+            ("Run", run.run_id),
+        ),
+        "Look at the alerts before the orders are sent." if alerts else "",
+        (
+            ("Report", report_at),
+            ("Run", run.url),
+            *(
+                (f"Runbook {alert.metric}", _runbook(run, alert.runbook.partition("#")[2]))
+                for alert in alerts
+            ),
+        ),
+    )
+
+
+def deviated(run: Run, report: PerformanceReport) -> Notice:
+    """Tell of live figures that deviate from their benchmarks, with the four checks answered."""
+    told = report.deviating
+    return Notice(
+        Severity.WARNING,
+        f"live performance deviates: {'; '.join(map(str, told))}",
+        (
+            *((f"{found.metric}", _with_chance(report, found)) for found in told),
+            *((f"{found.metric}", str(found)) for found in report.comparisons if found not in told),
+            (
+                "Ledger",
+                f"{report.sessions} sessions from {report.first_marked} to {report.last_marked}, newest month "
+                f"{report.portfolio}, {report.ledger}",
+            ),
+            *(
+                (check.name.capitalize(), f"{check.verdict.upper()}: {check.finding}")
+                for check in report.checks
+            ),
+            ("Run", run.run_id),
+        ),
+        " ".join(check.first for check in report.checks if check.verdict is CheckVerdict.ATTENTION)
+        or "No check names a cause: compare the fills with the broker's, then the book with its market.",
+        (("Run", run.url), ("Runbook", _runbook(run, RunbookEntry.DEVIATION))),
+    )
+
+
+def _with_chance(report: PerformanceReport, found: Comparison) -> str:
+    chance = report.chance(found)
+    return f"{found}; {chance}" if chance else str(found)
+
+
+def _story(error: BaseException | None) -> str:
+    match error:
+        case None:
+            return "its process was killed, or could not send its own message"
+        case ThresholdBroken():
+            return f"{error.received}, {error.what}"
+        case CheckFailed():
+            return f"{error.what}: {error.received}"
+        case Refusal():
+            return error.what
+        case _:
+            return f"{type(error).__name__}: {error}"
+
+
+def _details(error: BaseException | None) -> tuple[tuple[str, str], ...]:
+    if isinstance(error, Refusal):
+        return ("Expected", error.expected), ("Received", error.received), ("Where", error.where)
+    return () if error is None else (("Error", _story(error)),)
+
+
+def _remedy(error: BaseException | None) -> str:
+    match error:
+        case None:
+            return (
+                "Read the end of the task's log. Where it breaks off, the process was killed, mostly for lack of "
+                "memory: look at the worker, then clear the task."
+            )
+        case Refusal():
+            return error.remedy
+        case _:
+            return "Open the log: the traceback stands at its end. Clear the task once its cause is gone."
+
+
+def _entry(error: BaseException | None, task_id: str) -> RunbookEntry:
+    if isinstance(error, ThresholdBroken):
+        return RunbookEntry.THRESHOLD
+    if isinstance(error, CheckFailed):
+        return RunbookEntry.REHEARSAL
+    if isinstance(error, Rejected):
+        return RunbookEntry.REJECTED
+    if isinstance(error, Unanswered):
+        return RunbookEntry.UNANSWERED
+    if isinstance(error, Refusal):
+        return RunbookEntry.DATASET_LATE if task_id == "dataset_fresh" else RunbookEntry.REFUSED
+    return RunbookEntry.KILLED if error is None else RunbookEntry.BUG
+
+
+def _runbook(run: Run, heading: str) -> str:
+    return f"{run.runbook}#{heading}"
+
+
+def _is_url(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
+
+
+def _slack(text: str) -> str:
+    text = _shortened(text, FACT_CHARACTERS)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _markdown(text: str) -> str:
+    # Any ASCII punctuation may be escaped in Markdown; on one line nothing can begin a heading, list or block.
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(_shortened(text, FACT_CHARACTERS).split()))
+
+
+def _html(text: str) -> str:
+    return html.escape(_shortened(text, FACT_CHARACTERS)).replace("\n", "<br>")
+
+
+def _shortened(text: str, characters: int) -> str:
+    """Cut an overlong text, and say so."""
+    rest = len(text) - characters
+    return text if rest <= 0 else f"{text[:characters]}… ({rest} more characters in the log)"

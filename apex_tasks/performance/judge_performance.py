@@ -1,0 +1,270 @@
+"""Step judge-performance: the live figures against the bundle's benchmarks, and four checks for a cause."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from apex_tasks.dataset.features import FeaturePlan, SourceKind
+from apex_tasks.dataset.market_returns import read_market_returns
+from apex_tasks.dataset.schema import DatasetFile, open_dataset
+from apex_tasks.dataset.session_features import read_session_features
+from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.performance.benchmarks import Benchmarks, Metric, read_benchmarks
+from apex_tasks.performance.checks.check import Check
+from apex_tasks.performance.checks.drift import MeasuredDrift, check_drift, measure_drift
+from apex_tasks.performance.checks.freshness import check_dataset
+from apex_tasks.performance.checks.integrity import check_bundle
+from apex_tasks.performance.checks.reference_sessions import months_of_same_scores, reference_as_of
+from apex_tasks.performance.checks.regime import check_market
+from apex_tasks.performance.deviation import compare_with_benchmarks
+from apex_tasks.performance.intervals import live_intervals
+from apex_tasks.performance.mark_ledger import DAILY_FILE, LEDGER_FILE, LEDGERS, MONTHS_FILE, LedgerReference
+from apex_tasks.performance.report import PerformanceReport, RebalanceTurnover
+from apex_tasks.performance.request import PerformanceRequest
+from apex_tasks.performance.stored_reports import DRIFT_FILE, PERFORMANCES, REPORT_FILE
+from apex_tasks.published.portfolio import RUN_FILE, SCORES_FILE, PublishedPortfolio, published_months
+from apex_tasks.refusal import Refusal
+from apex_tasks.statistics.performance import Performance
+from apex_tasks.store import Artifact, Store, canonical_json, content_key, file_sha256
+from apex_tasks.tables import csv_bytes, read_table
+
+FORMAT = 1
+"""Counts up when the files change their form or the checks their rules."""
+
+
+class PerformanceReference(BaseModel):
+    """A judgement in the store.
+
+    Attributes
+    ----------
+    name
+        Folder below `performance/`: the last session and the key.
+    content_hash
+        Hash of all that it holds.
+    deviating
+        Metrics that deviate and are judged.
+    cached
+        It was in the store already.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    content_hash: str
+    deviating: tuple[Metric, ...]
+    cached: bool
+
+
+def judge_performance(
+    request: PerformanceRequest, ledger: LedgerReference, store: Store, calendar: TseCalendar
+) -> PerformanceReference:
+    """Compare the ledger with the benchmarks of the bundle that published the newest month, and answer the checks.
+
+    The bundle is read and verified every time; the rest is found in the store where nothing has changed.
+
+    Raises
+    ------
+    Refusal
+        The dataset is another one than the ledger was marked with, or cannot be read; the ledger or a published month
+        was changed in the store.
+    """
+    _require_same_dataset(request.dataset, ledger.dataset_sha256)
+    judgement = _Judgement(request, ledger, store, calendar)
+    key = content_key(
+        format=FORMAT,
+        ledger=ledger.content_hash,
+        dataset=ledger.dataset_sha256,
+        due=request.due,
+        bundle=judgement.run["hashes"]["bundle"],
+        months=[(month.name, month.content_hash) for month in judgement.months],
+        integrity=judgement.integrity.model_dump(mode="json"),
+        performance=request.settings.performance.model_dump(mode="json"),
+        freshness=request.settings.freshness.model_dump(mode="json"),
+        nth_session=request.settings.schedule.nth_session,
+    )
+    name = f"{ledger.last_session}-{key}"
+    stored = store.find(PERFORMANCES, name)
+    artifact = stored or judgement.write(name)
+    return PerformanceReference(
+        name=name, content_hash=artifact.content_hash, cached=stored is not None, **artifact.details
+    )
+
+
+def _require_same_dataset(path: str, marked_sha256: str) -> None:
+    received = file_sha256(open_dataset(path).path)
+    if received != marked_sha256:
+        raise Refusal(
+            "the dataset was replaced since the ledger was marked",
+            expected=f"sha256 {marked_sha256}",
+            received=f"sha256 {received}",
+            where=path,
+            remedy="Clear mark_ledger and the step after it.",
+        )
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """One judgement while it is made."""
+
+    request: PerformanceRequest
+    ledger: LedgerReference
+    store: Store
+    calendar: TseCalendar
+
+    @cached_property
+    def months(self) -> list[PublishedPortfolio]:
+        """Every published month up to `until`, oldest first."""
+        return published_months(self.store, self.request.until)
+
+    @property
+    def newest(self) -> PublishedPortfolio:
+        return self.months[-1]
+
+    @cached_property
+    def run(self) -> dict[str, Any]:
+        """run.json of the newest month."""
+        return dict(self.newest.artifact.read_json(RUN_FILE))
+
+    @cached_property
+    def integrity(self) -> Check:
+        limits = self.request.settings.bundle_limits
+        return check_bundle(self.request.bundle, self.run["hashes"], self.newest.name, limits)
+
+    def write(self, name: str) -> Artifact:
+        artifact = self.store.get(LEDGERS, self.ledger.name)
+        settings = self.request.settings
+        document = artifact.read_json(LEDGER_FILE)
+        dataset = open_dataset(self.request.dataset)
+        features, gone = self._feature_drift(dataset)
+        scores = self._score_drift()
+        first_marked = document["first_marked"] and dt.date.fromisoformat(document["first_marked"])
+        checks = (
+            check_dataset(self.request.dataset, self.request.due, settings.freshness),
+            self.integrity,
+            check_market(
+                read_market_returns(dataset, self.ledger.last_session),
+                first_marked,
+                settings.performance.max_volatility_ratio,
+            ),
+            check_drift(features, scores, gone),
+        )
+        report = self._report(artifact, document, checks)
+        return self.store.write(
+            PERFORMANCES,
+            name,
+            files={
+                REPORT_FILE: canonical_json(report.model_dump(mode="json")),
+                DRIFT_FILE: csv_bytes(_drift_table(features, scores)),
+            },
+            details={"deviating": [str(found.metric) for found in report.deviating]},
+        )
+
+    def _report(
+        self, artifact: Artifact, document: dict[str, Any], checks: tuple[Check, ...]
+    ) -> PerformanceReport:
+        figures = document["performance"]
+        performance = None if figures is None else Performance.model_validate(figures)
+        benchmarks: Benchmarks = read_benchmarks(self.run["bundle"]["performance_benchmarks"], self.calendar)
+        daily = pd.read_csv(io.BytesIO(artifact.read_bytes(DAILY_FILE)))
+        months = pd.read_csv(io.BytesIO(artifact.read_bytes(MONTHS_FILE)))
+        traded = months["turnover"].dropna()
+        return PerformanceReport(
+            synthetic=document["synthetic"],
+            portfolio=self.newest.name,
+            first_marked=document["first_marked"],
+            last_marked=document["last_marked"],
+            sessions=document["sessions"],
+            last_session=document["last_session"],
+            performance=performance,
+            intervals={
+                str(metric): ends
+                for metric, ends in live_intervals(daily["daily_return"].to_numpy()[1:]).items()
+            },
+            comparisons=compare_with_benchmarks(
+                performance, document["sessions"], benchmarks, self.request.settings.performance
+            ),
+            turnovers=tuple(
+                RebalanceTurnover(portfolio=name, turnover=None if np.isnan(turnover) else turnover)
+                for name, turnover in zip(months["portfolio"], months["turnover"].astype(float), strict=True)
+            ),
+            mean_turnover=float(traded.mean()) if len(traded) else None,
+            checks=checks,
+            benchmarks_of=self.run["hashes"]["bundle"],
+            backtest_period=benchmarks.period,
+            ignored_benchmarks=benchmarks.ignored,
+            ledger=f"{LEDGERS}/{self.ledger.name}",
+            warnings=tuple(document["warnings"]),
+        )
+
+    def _feature_drift(self, dataset: DatasetFile) -> tuple[MeasuredDrift | str, list[str]]:
+        """Drift of the features that the newest month was scored with, and those that the dataset has lost."""
+        plan = FeaturePlan.model_validate(self.run["bundle"]["plan"])
+        used = [source for source in plan.sources if source.kind is not SourceKind.ZERO]
+        there = [
+            source
+            for source in used
+            if all(column is None or dataset.has(column) for column in (source.left, source.right))
+        ]
+        gone = [source.feature for source in used if source not in there]
+        kept = FeaturePlan(sources=tuple(there))
+        settings = self.request.settings
+        number, nth_session = settings.performance.reference_sessions, settings.schedule.nth_session
+        earlier = reference_as_of(self.months, number, self.calendar, nth_session)
+        newest = self.newest.as_of
+        try:
+            dataset = open_dataset(dataset.path, numeric=kept.columns)
+        except Refusal as refusal:
+            return f"{refusal.what}: received {refusal.received}", gone
+        found = read_session_features(dataset, kept, [newest, *earlier])
+        references = [found[day] for day in earlier if day in found]
+        if newest not in found or not references or not there:
+            return f"the dataset has no rows of {newest} or of any as-of session before it", gone
+        return measure_drift(
+            [s.feature for s in there], references, found[newest], settings.performance
+        ), gone
+
+    def _score_drift(self) -> MeasuredDrift | str:
+        """Drift of the newest published scores, as they are.
+
+        Scores are not standardised: the model's inputs are, so their level should stay; and the cost penalty is in
+        units of the score, so that their spread decides how much is traded.
+        """
+        settings = self.request.settings.performance
+        earlier = months_of_same_scores(self.months, settings.reference_sessions)
+        if not earlier:
+            return f"no earlier month was scored by the same checkpoint as {self.newest.name}"
+        references = [_scores(month) for month in earlier]
+        return measure_drift(["score"], references, _scores(self.newest), settings)
+
+
+def _scores(month: PublishedPortfolio) -> np.ndarray:
+    return read_table(month.artifact, SCORES_FILE)["Score"].to_numpy(dtype=np.float64)[:, None]
+
+
+def _drift_table(*measured: MeasuredDrift | str) -> pd.DataFrame:
+    """One row per feature, and one of the scores."""
+    return pd.concat([_drift_rows(one) for one in measured if not isinstance(one, str)] or [pd.DataFrame()])
+
+
+def _drift_rows(measured: MeasuredDrift) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "name": measured.names,
+            "psi": measured.drift.psi,
+            "ks": measured.drift.ks_statistic,
+            "usual_psi": measured.usual_psi,
+            "usual_ks": measured.usual_ks,
+            "missing_before": measured.drift.missing_reference,
+            "missing_now": measured.drift.missing_current,
+            "market_wide": measured.market_wide,
+            "drifted": measured.drifted,
+        }
+    )

@@ -1,0 +1,93 @@
+"""What a look at the live performance is asked to do: inputs and days, resolved before any step."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from apex_tasks.market.calendar import TseCalendar, tokyo_date
+from apex_tasks.monthly.request import required_input
+from apex_tasks.refusal import Refusal
+from apex_tasks.settings import ApexSettings
+
+PERFORMANCE_PARAMETERS = ("bundle", "dataset", "until")
+
+
+class PerformanceRequest(BaseModel):
+    """A look at the live performance, complete: nothing later asks what day it is.
+
+    Attributes
+    ----------
+    bundle
+        Where the bundle lies that next month will be scored with; None: none is named, so none is checked.
+    dataset
+        Where the dataset lies.
+    until
+        Last day to mark, and to count published months.
+    due
+        Newest session that the dataset should hold.
+    settings
+        Settings in force.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bundle: str | None
+    dataset: str
+    until: dt.date
+    due: dt.date
+    settings: ApexSettings
+
+
+def resolve_performance_request(
+    parameters: Mapping[str, Any], *, moment: dt.datetime, settings: ApexSettings, calendar: TseCalendar
+) -> PerformanceRequest:
+    """Resolve a look's inputs and days.
+
+    Parameters
+    ----------
+    parameters
+        Any of `PERFORMANCE_PARAMETERS`; `until` is an ISO date. None, empty and absent mean the setting, and for
+        `until` the Tokyo date of `moment`.
+    moment
+        When the look is due. Without `until` the dataset should hold the session before that day, as it should at
+        a rebalance; with it, the last session up to it.
+
+    Raises
+    ------
+    Refusal
+        A parameter is unknown, `until` is no date, or no dataset is named.
+    """
+    given = {name: value for name, value in parameters.items() if value is not None and value != ""}
+    if unknown := sorted(given.keys() - set(PERFORMANCE_PARAMETERS)):
+        raise _refused(f"run parameter {unknown[0]} is unknown", PERFORMANCE_PARAMETERS, unknown)
+    today = tokyo_date(moment)
+    until = _parse_day(given["until"]) if "until" in given else today
+    due = calendar.previous_session(until + dt.timedelta(days=1) if "until" in given else today)
+    return PerformanceRequest(
+        bundle=given.get("bundle", settings.bundle) or None,
+        dataset=required_input("dataset", given.get("dataset", settings.dataset)),
+        until=until,
+        due=due,
+        settings=settings,
+    )
+
+
+def _parse_day(value: object) -> dt.date:
+    try:
+        return dt.date.fromisoformat(str(value))
+    except ValueError:
+        raise _refused("run parameter until is no date", ("a date as YYYY-MM-DD",), [repr(value)]) from None
+
+
+def _refused(what: str, expected: tuple[str, ...], received: list[str]) -> Refusal:
+    return Refusal(
+        what,
+        expected=", ".join(expected),
+        received=", ".join(received),
+        where="run parameters",
+        remedy="Trigger the run again with the right name and value.",
+    )

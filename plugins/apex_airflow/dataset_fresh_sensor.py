@@ -1,0 +1,62 @@
+"""Sensor: the dataset is complete for the as-of session of the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk.exceptions import AirflowSensorTimeout
+
+from apex_airflow.tasks import WAITING, refusal_fails, request_of
+from apex_tasks.market.calendar import TOKYO
+from apex_tasks.refusal import Refusal
+
+
+class DatasetFreshSensor(BaseSensorOperator):
+    """Waits until the as-of session is in the dataset with enough rows.
+
+    A missing or unreadable file counts as "not yet": deliveries are often copied while the sensor looks. What is
+    missing, and since when, stands in its XCom `waiting`, for deadlines that pass between two looks. On timeout
+    the task fails with the same.
+    """
+
+    def poke(self, context: Any) -> PokeReturnValue:
+        """Look once at the parquet footer and the rows per day near the as-of session."""
+        from apex_tasks.dataset.freshness import check_freshness
+
+        with refusal_fails():
+            request = request_of(context)
+        try:
+            state = check_freshness(request.dataset, request.as_of, request.settings.freshness)
+            refusal = None if state.ready else state.refusal()
+        except Refusal as unreadable:
+            refusal = unreadable
+        if refusal is not None:
+            self._refusal = _awaited(refusal, context["ti"], context)
+            self.log.info("Waiting: %s", self._refusal)
+            context["ti"].xcom_push(WAITING, vars(self._refusal))
+            return PokeReturnValue(is_done=False)
+        self.log.info(
+            "Dataset has %d rows on %s, trailing median %g", state.rows, state.as_of, state.median_rows
+        )
+        return PokeReturnValue(is_done=True, xcom_value={"as_of": str(state.as_of), "rows": state.rows})
+
+    def execute(self, context: Any) -> Any:
+        """Wait; replace the bare timeout by what is missing."""
+        try:
+            return super().execute(context)
+        except AirflowSensorTimeout:
+            with refusal_fails():
+                raise self._refusal from None
+
+
+def _awaited(refusal: Refusal, ti: Any, context: Any) -> Refusal:
+    """The refusal, with the time of the first look."""
+    since = (ti.get_first_reschedule_date(context) or ti.start_date).astimezone(TOKYO)
+    return Refusal(
+        f"{refusal.what}, awaited since {since:%Y-%m-%d %H:%M} JST",
+        expected=refusal.expected,
+        received=refusal.received,
+        where=refusal.where,
+        remedy=refusal.remedy,
+    )

@@ -1,0 +1,100 @@
+"""What every task of the monthly run shares: the run it belongs to, and how a refusal fails it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.log import redact
+
+if TYPE_CHECKING:
+    from apex_tasks.monthly.request import RunRequest
+    from apex_tasks.monthly.run import MonthlyRun
+    from apex_tasks.refusal import Refusal
+
+log = logging.getLogger(__name__)
+
+DATASET_FRESH = "dataset_fresh"
+"""Task that waits for the dataset."""
+WAITING = "waiting"
+"""XCom in which it leaves what is missing, and since when."""
+APPROVAL = "approval"
+"""Task that asks a person, where the run or the setting wants it."""
+DRAFT = "draft"
+"""XCom in which it leaves the key and hash of what would be published, also for dry runs."""
+
+REFUSAL = "refusal"
+"""XCom in which any task leaves why it was refused, for the run's tab."""
+
+
+def request_of(context: Any) -> RunRequest:
+    """Resolve the run's request from its parameters and due time; the same in every task of a run.
+
+    A run that was triggered by hand or by an asset has no logical date: its `run_after` stands for it.
+    """
+    from apex_tasks.market.calendar import TseCalendar
+    from apex_tasks.monthly.request import resolve_request
+    from apex_tasks.settings import load_settings
+
+    return resolve_request(
+        context["params"],
+        moment=context.get("logical_date") or context["dag_run"].run_after,
+        settings=load_settings(),
+        calendar=TseCalendar.load(),
+    )
+
+
+def run_of(context: Any) -> MonthlyRun:
+    """Build the run whose steps the tasks call."""
+    from apex_tasks.market.calendar import TseCalendar
+    from apex_tasks.monthly.run import MonthlyRun
+    from apex_tasks.store import Store
+
+    request = request_of(context)
+    return MonthlyRun(request, Store(request.settings.home), TseCalendar.load(), context["run_id"])
+
+
+@contextmanager
+def refusal_fails() -> Iterator[None]:
+    """Turn a refusal into a failure that is not retried: another try would meet the same input."""
+    from apex_tasks.refusal import Refusal
+
+    try:
+        yield
+    except Refusal as refusal:
+        _leave(refusal)
+        raise AirflowFailException(str(refusal)) from None
+
+
+def _leave(refusal: Refusal) -> None:
+    try:
+        get_current_context()["ti"].xcom_push(REFUSAL, redact(vars(refusal)))
+    except Exception as error:  # the failure itself matters more than where else it can be read
+        log.warning("The run's tab will not say why: %s: %s", type(error).__name__, error)
+
+
+def refusal_behind(error: BaseException | None) -> Refusal | None:
+    """The refusal that `refusal_fails` turned into this failure, or None for any other error."""
+    from apex_tasks.refusal import Refusal
+
+    cause = None if error is None else error.__context__
+    return cause if isinstance(cause, Refusal) else None
+
+
+def step(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a step a task body: its result becomes JSON, and a refusal fails it at once."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        from pydantic import BaseModel
+
+        with refusal_fails():
+            result = function(*args, **kwargs)
+        return result.model_dump(mode="json") if isinstance(result, BaseModel) else result
+
+    return run

@@ -1,0 +1,463 @@
+"""Airflow's four real processes on SQLite under one folder, started and stopped as one thing.
+
+For the demo, local work and end-to-end tests; a production deployment uses Postgres and docker-compose.yaml.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import os
+import secrets
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import httpx
+import psutil
+from filelock import FileLock, Timeout
+
+from local_airflow.client import AirflowClient
+
+USER = "admin"
+CLI_SETTINGS = Path(__file__).with_name("cli_settings")
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "api-server": ("api-server",),
+    # Task logs lie in the same folder that the API server reads, so nobody needs to serve them.
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+LOG_TAIL_LINES = 25
+MOST_RESTARTS = 3
+"""How often `supervise` starts the same component again: SQLite under load ends a scheduler now and then."""
+PATIENCE_SECONDS = {"scheduler": 10.0, "dag-processor": 3.0, "triggerer": 3.0, "api-server": 3.0}
+"""How long a stopped component may take: the scheduler ends its running tasks, the others hold nothing."""
+
+_Leader: TypeAlias = "subprocess.Popen[bytes] | psutil.Process"
+
+
+class AirflowFailedError(Exception):
+    """Airflow cannot start, or one of its processes died; the message holds the end of its log."""
+
+
+class EmbeddedAirflow:
+    """One Airflow 3 in one folder, on a loopback port.
+
+    Usable as a context manager: entering migrates and starts, leaving stops. Only processes started from
+    this folder are ever signalled, each by its own session; those that a killed predecessor left behind
+    are found in ``processes.json`` and stopped at the next start.
+
+    Parameters
+    ----------
+    home
+        ``AIRFLOW_HOME``: database, secrets (mode 0600) and logs. Reused when it exists.
+    dags_folder, plugins_folder
+        What Airflow runs.
+    environment
+        Variables for the processes and so for the tasks, on top of the caller's own.
+    port
+        Port of the API server on 127.0.0.1; None takes a free one.
+
+    Raises
+    ------
+    AirflowFailedError
+        Another process uses `home`, the migration fails, or a process dies.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        dags_folder: Path,
+        plugins_folder: Path,
+        environment: Mapping[str, str] | None = None,
+        port: int | None = None,
+    ) -> None:
+        self.home = home.resolve()
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.home.chmod(0o700)
+        self.logs = self.home / "logs"
+        self.logs.mkdir(exist_ok=True)
+        self.port = port or free_port()
+        self._secrets = _read_or_make_secrets(self.home / "secrets.json")
+        self._environment = self._build_environment(dags_folder, plugins_folder, environment or {})
+        self._lock = FileLock(self.home / "runner.lock", timeout=0, thread_local=False)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._client: AirflowClient | None = None
+        self._restarts: Counter[str] = Counter()
+        self._started = dt.datetime.max.replace(tzinfo=dt.UTC)
+
+    @property
+    def url(self) -> str:
+        """Address of the web interface and the REST API."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def password(self) -> str:
+        """Password of the user ``admin``."""
+        return self._secrets["password"]
+
+    @property
+    def client(self) -> AirflowClient:
+        """A logged-in client; the API server has to be up."""
+        if self._client is None:
+            self._client = AirflowClient(self.url, USER, self.password, self.check_alive)
+        return self._client
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def acquire(self) -> None:
+        """Take possession of the folder and stop what a killed predecessor left running in it."""
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise AirflowFailedError(
+                f"another run uses {self.home}: wait for it or stop it, then try again"
+            ) from None
+        self._stop_leftovers()
+
+    def migrate(self) -> None:
+        """Create or upgrade the database, unless this version of Airflow has done so."""
+        done, now = self.home / "migrated", version("apache-airflow-core")
+        if done.is_file() and done.read_text() == now:
+            return
+        finished = self.cli("db", "migrate")
+        (self.logs / "db-migrate.log").write_text(finished.stdout + finished.stderr)
+        if finished.returncode:
+            raise AirflowFailedError(f"airflow db migrate failed:\n{self.log_tail('db-migrate')}")
+        with sqlite3.connect(self._database) as connection:
+            # The mode stays with the file: readers no longer wait for the writer.
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.close()
+        done.write_text(now)
+
+    def _spawn(self, name: str) -> None:
+        # The interpreter itself must be the child, so that its process id leads the session.
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *COMMANDS[name]],
+                env=self._environment,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._record_processes()
+
+    def start(self) -> None:
+        """Start the four processes, after `acquire` and `migrate`; `wait_healthy` says when they work."""
+        try:
+            if not self._lock.is_locked:
+                self.acquire()
+            self.migrate()
+            self._started = dt.datetime.now(dt.UTC)
+            for name in COMMANDS:
+                self._spawn(name)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop all processes: ask, then kill whatever is left. Without effect when nothing was started."""
+        if not self._lock.is_locked:
+            return
+        if self._client:
+            self._client.close()
+            self._client = None
+        # The API server last: the others talk to it while they end.
+        api_server = {name: self._processes.pop(name) for name in ("api-server",) if name in self._processes}
+        _stop_sessions(self._processes)
+        _stop_sessions(api_server)
+        self._processes.clear()
+        self._record_processes()
+        self._lock.release()
+
+    def restart(self, name: str, *, with_signal: signal.Signals = signal.SIGTERM) -> None:
+        """Stop one component, with SIGKILL as a crash would, and start it anew.
+
+        Parameters
+        ----------
+        name
+            Key of `COMMANDS`.
+        """
+        process = self._processes[name]
+        if with_signal is signal.SIGKILL:
+            _kill_session(process.pid)
+        _stop_sessions({name: process})
+        self._spawn(name)
+
+    def pid(self, name: str) -> int:
+        """Process id of a component, which also leads its session."""
+        return self._processes[name].pid
+
+    def dead(self) -> dict[str, int]:
+        """Exit code of each component that has ended by itself."""
+        codes = {name: process.poll() for name, process in self._processes.items()}
+        return {name: code for name, code in codes.items() if code is not None}
+
+    def check_alive(self) -> None:
+        """Raise if a component has died."""
+        for name, code in self.dead().items():
+            raise AirflowFailedError(
+                f"{name} ended with {code}; {self.logs / name}.log:\n{self.log_tail(name)}"
+            )
+
+    def supervise(self) -> dict[str, int]:
+        """Start every component again that has ended by itself, each a few times; the database keeps all runs.
+
+        Call it again and again while waiting.
+
+        Returns
+        -------
+        dict
+            Exit code of each component that was started again.
+
+        Raises
+        ------
+        AirflowFailedError
+            A component has ended more than `MOST_RESTARTS` times.
+        """
+        ended = self.dead()
+        for name in ended:
+            self._restarts[name] += 1
+            if self._restarts[name] > MOST_RESTARTS:
+                self.check_alive()
+            self.restart(name)
+        return ended
+
+    def wait_healthy(self, *dag_ids: str, timeout_seconds: float = 120.0) -> AirflowClient:
+        """Wait until every component reports healthy and these DAGs are parsed.
+
+        Raises
+        ------
+        AirflowFailedError
+            A component died, a DAG file does not import, or time is up.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        missing = ""
+        while time.monotonic() < deadline:
+            self.check_alive()
+            missing = self._missing(dag_ids)
+            if not missing:
+                return self.client
+            time.sleep(0.25)
+        tails = "\n".join(f"--- {name}\n{self.log_tail(name)}" for name in COMMANDS)
+        raise AirflowFailedError(f"not healthy after {timeout_seconds:.0f} s: {missing}\n{tails}")
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``airflow ARGUMENTS`` in this Airflow's environment, with the settings of `CLI_SETTINGS`."""
+        path = filter(None, (str(CLI_SETTINGS), self._environment.get("PYTHONPATH")))
+        return subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments],
+            env={**self._environment, "PYTHONPATH": os.pathsep.join(path)},
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def create_backfill(self, dag_id: str, *arguments: str, timeout_seconds: float = 240.0) -> None:
+        """Run ``airflow backfill create``, and again while something is only in its way.
+
+        Airflow has one backfill of a DAG open at a time and closes it up to half a minute after its last run.
+        It may also meet a lock of the database, and then takes back what it had created.
+
+        Raises
+        ------
+        AirflowFailedError
+            It is refused for another reason, or there is no way within `timeout_seconds`.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            self.supervise()
+            said = "another backfill is open"
+            if not self._has_open_backfill(dag_id):
+                done = self.cli("backfill", "create", "--dag-id", dag_id, *arguments)
+                if not done.returncode:
+                    return
+                said = done.stdout + done.stderr
+                if not any(cause in said for cause in ("database is locked", "Another backfill is running")):
+                    raise AirflowFailedError(f"airflow backfill create failed:\n{said}")
+            if time.monotonic() > deadline:
+                raise AirflowFailedError(f"no backfill within {timeout_seconds:.0f} s:\n{said}")
+            time.sleep(1.0)
+
+    def _has_open_backfill(self, dag_id: str) -> bool:
+        try:
+            found = self.client.call("GET", "/backfills", params={"dag_id": dag_id})["backfills"]
+        except httpx.TransportError:
+            return True  # the API server is being started again
+        return any(each["completed_at"] is None for each in found)
+
+    def log_tail(self, name: str) -> str:
+        """The last lines of a component's log."""
+        path = self.logs / f"{name}.log"
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
+
+    @property
+    def _database(self) -> Path:
+        return self.home / "airflow.db"
+
+    def _build_environment(
+        self, dags_folder: Path, plugins_folder: Path, extra: Mapping[str, str]
+    ) -> dict[str, str]:
+        # An AIRFLOW… variable of the shell would silently point at another installation.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        loopback = ",".join(filter(None, (inherited.get("NO_PROXY"), "127.0.0.1,localhost")))
+        return inherited | {
+            "NO_PROXY": loopback,
+            "no_proxy": loopback,
+            "PYTHONUNBUFFERED": "1",
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder.resolve()),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins_folder.resolve()),
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "2",
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__FERNET_KEY": self._secrets["fernet_key"],
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            # A writer may wait for the others that long before SQLite calls the database locked.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self._database}?timeout=60",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__SECRET_KEY": self._secrets["api_secret_key"],
+            "AIRFLOW__API_AUTH__JWT_SECRET": self._secrets["jwt_secret"],
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.logs),
+            "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+            # Tasks of a scheduler that was killed start again half a minute later, not after five minutes.
+            "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+            **extra,
+        }
+
+    @property
+    def _record(self) -> Path:
+        return self.home / "processes.json"
+
+    def _record_processes(self) -> None:
+        started = {
+            name: [process.pid, psutil.Process(process.pid).create_time()]
+            for name, process in self._processes.items()
+            if process.poll() is None
+        }
+        _write_private(self._record, started)
+
+    def _stop_leftovers(self) -> None:
+        """Stop what a killed predecessor in this folder left running; a reused process id is let be."""
+        if not self._record.is_file():
+            return
+        left = {}
+        for name, (pid, created) in json.loads(self._record.read_text()).items():
+            try:
+                process = psutil.Process(pid)
+                if process.create_time() == created:
+                    left[name] = process
+            except psutil.NoSuchProcess:
+                continue
+        _stop_sessions(left)
+
+    def _missing(self, dag_ids: tuple[str, ...]) -> str:
+        """What still keeps this Airflow from being healthy, or an empty text."""
+        try:
+            health = self.client.call("GET", "/monitor/health")
+            unwell = [name for name, part in health.items() if part.get("status") != "healthy"]
+            if unwell:
+                return f"unhealthy: {', '.join(unwell)}"
+            unparsed = [name for name in dag_ids if not self._is_parsed(name)]
+            if unparsed and (broken := self.client.import_errors(since=self._started)):
+                raise AirflowFailedError("\n".join(f"{file}:\n{trace}" for file, trace in broken.items()))
+            return f"not parsed: {', '.join(unparsed)}" if unparsed else ""
+        except httpx.TransportError:
+            return "the API server does not answer yet"
+
+    def _is_parsed(self, dag_id: str) -> bool:
+        """Whether these processes have parsed the DAG: a reused database also knows what it was before."""
+        dag = self.client.dag(dag_id)
+        parsed = dag and dag["last_parsed_time"]
+        return bool(parsed) and dt.datetime.fromisoformat(str(parsed)) >= self._started
+
+
+def free_port(preferred: int = 0) -> int:
+    """A port of 127.0.0.1 that nobody listens on now: the preferred one if it is free."""
+    with socket.socket() as probe:
+        # As the server does: a port whose last connections are only dying away counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", preferred))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _read_or_make_secrets(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        made = {
+            "jwt_secret": secrets.token_urlsafe(48),
+            "api_secret_key": secrets.token_urlsafe(32),
+            "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "password": secrets.token_urlsafe(12),
+        }
+        _write_private(path.with_name("passwords.json"), {USER: made["password"]})
+        _write_private(path, made)
+    return dict(json.loads(path.read_text()))
+
+
+def _write_private(path: Path, content: Any) -> None:
+    """Write JSON that only this user can read, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(content, file)
+    partial.replace(path)
+
+
+def _stop_sessions(leaders: Mapping[str, _Leader]) -> None:
+    """End each process and all it has started: SIGTERM to it, some patience, then SIGKILL to the rest.
+
+    The session is what a component and its descendants share: task processes leave the process group.
+    """
+    begin = time.monotonic()
+    for leader in leaders.values():
+        _signal(leader.pid, signal.SIGTERM)
+    for name, leader in leaders.items():
+        with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
+            leader.wait(timeout=max(0.1, begin + PATIENCE_SECONDS[name] - time.monotonic()))
+        _kill_session(leader.pid)
+        leader.wait()
+
+
+def _kill_session(leader: int) -> None:
+    for pid in psutil.pids():
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == leader:
+                os.kill(pid, signal.SIGKILL)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
