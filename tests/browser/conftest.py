@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +10,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.support.debian_tools import installed
-from tests.support.paths import ROOT
 
-sys.path.insert(0, str(ROOT / "scripts"))
 
 QUIET = (
     "--no-sandbox",

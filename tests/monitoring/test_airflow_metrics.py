@@ -11,6 +11,7 @@ import pytest
 from local_airflow.processes import EmbeddedAirflow
 
 from apex_tasks.settings import configs_folder
+from tests.support.paths import ROOT
 from tests.support.small_market import AS_OF, JULY, SmallMarket
 from tests.support.statsd_exporter_double import StatsdExporterDouble
 
@@ -20,8 +21,6 @@ DAG_ID = "apex_monthly_rebalance"
 UNLUCKY = """
 import os, signal
 from airflow.sdk import DAG, task
-from tests.support.paths import ROOT
-from tests.support.paths import ROOT
 
 with DAG("apex_unlucky", schedule=None):
 

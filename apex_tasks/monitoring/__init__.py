@@ -1,0 +1,1 @@
+"""Alert thresholds, gauges and how they leave the process."""

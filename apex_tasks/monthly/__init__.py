@@ -1,0 +1,1 @@
+"""One month: the request, the steps in their order, and what they leave in the store."""

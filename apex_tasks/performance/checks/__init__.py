@@ -1,0 +1,1 @@
+"""The checks beside the live figures: drift, freshness, integrity, market regime."""

@@ -1,0 +1,1 @@
+"""HTML for people: published months, the tab of a run, files."""

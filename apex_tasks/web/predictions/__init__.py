@@ -1,0 +1,1 @@
+"""Scores over HTTP: inputs, cache, one computation for many callers."""

@@ -1,0 +1,1 @@
+"""Airflow's real processes on this machine, for demos and end-to-end tests."""

@@ -1,0 +1,1 @@
+"""Tests, in the folders of what they test; `support` holds what they share."""
