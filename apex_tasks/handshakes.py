@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from apex_tasks.bundle import ResolvedBundle, keep_bundle, read_bundle
+from apex_tasks.bundle import ResolvedBundle, materialize_bundle, read_bundle
 from apex_tasks.monthly.request import RunRequest
 from apex_tasks.monthly.validate_bundle import validate_bundle
 from apex_tasks.refusal import Refusal
@@ -14,7 +14,7 @@ from apex_tasks.store import Store, canonical_json, content_key, local_path
 HANDSHAKES, RESOLVED_FILE = "handshakes", "resolved.json"
 
 
-def shake_hands(request: RunRequest, store: Store) -> str:
+def resolve_and_store_bundle(request: RunRequest, store: Store) -> str:
     """Validate the request's bundle against its dataset, keep both, and return the handshake's key.
 
     Raises
@@ -39,7 +39,7 @@ def shake_hands(request: RunRequest, store: Store) -> str:
     return key
 
 
-def load_handshake(store: Store, key: str, request: RunRequest) -> ResolvedBundle:
+def load_resolved_bundle(store: Store, key: str, request: RunRequest) -> ResolvedBundle:
     """Read a handshake; on a worker without the kept files, keep them again from the same bundle.
 
     Raises
@@ -59,7 +59,7 @@ def load_handshake(store: Store, key: str, request: RunRequest) -> ResolvedBundl
             where=resolved.source,
             remedy="Clear validate_bundle and the steps after it.",
         )
-    return resolved.model_copy(update={"folder": keep_bundle(files, bundles_folder(store))})
+    return resolved.model_copy(update={"folder": materialize_bundle(files, bundles_folder(store))})
 
 
 def bundles_folder(store: Store) -> Path:

@@ -7,15 +7,15 @@ from airflow.sdk import DAG, Asset, DeadlineAlert, Param, get_current_context, t
 from airflow.sdk.exceptions import AirflowSkipException
 from apex_airflow.callbacks import (
     deadline_alerts,
-    tell_published,
-    tell_retry,
-    tell_run_failure,
-    tell_task_failure,
+    notify_published,
+    notify_retry,
+    notify_run_failure,
+    notify_task_failure,
 )
 from apex_airflow.dataset_fresh_sensor import DatasetFreshSensor
 from apex_airflow.portfolio_approval import PortfolioApproval
-from apex_airflow.previous_month_sensor import MonthBeforeSensor
-from apex_airflow.tasks import APPROVAL, DATASET_FRESH, run_of, step
+from apex_airflow.previous_month_sensor import PreviousMonthSensor
+from apex_airflow.tasks import APPROVAL, DATASET_FRESH, monthly_run_from, step
 from apex_airflow.timetable import TseRebalanceTimetable
 
 from apex_tasks.settings import FeaturesMode, Normalization, Policy, load_settings
@@ -98,12 +98,12 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
         params=PARAMS,
         default_args={
             "owner": "apex",
-            "on_failure_callback": tell_task_failure,
-            "on_retry_callback": tell_retry,
+            "on_failure_callback": notify_task_failure,
+            "on_retry_callback": notify_retry,
         },
         tags=["apex", "production"],
         # who is told
-        on_failure_callback=tell_run_failure,
+        on_failure_callback=notify_run_failure,
         deadline=deadlines,
     ) as dag:
 
@@ -111,31 +111,33 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
         @step
         def validate_bundle():
             """Agree checkpoint, config, dataset schema and MANIFEST.lock."""
-            return run_of(get_current_context()).validate_bundle()
+            return monthly_run_from(get_current_context()).validate_bundle()
 
         @task(**IO_RETRIES)
         @step
         def build_panel(handshake):
             """Decode and normalise the windows of the as-of session."""
-            return run_of(get_current_context()).build_panel(handshake)
+            return monthly_run_from(get_current_context()).build_panel(handshake)
 
         @task(**IO_RETRIES)
         @step
         def infer(handshake, panel):
             """Score every eligible stock."""
-            return run_of(get_current_context()).infer(handshake, panel)
+            return monthly_run_from(get_current_context()).infer(handshake, panel)
 
         @task(**IO_RETRIES)
         @step
         def apply_costs(handshake, panel, scores):
             """Plan target weights, orders and their costs."""
-            return run_of(get_current_context()).apply_costs(handshake, panel, scores)
+            return monthly_run_from(get_current_context()).apply_costs(handshake, panel, scores)
 
-        @task(**IO_RETRIES, outlets=[PORTFOLIO], max_active_tis_per_dag=1, on_success_callback=tell_published)
+        @task(
+            **IO_RETRIES, outlets=[PORTFOLIO], max_active_tis_per_dag=1, on_success_callback=notify_published
+        )
         @step
         def publish(handshake, panel, scores, plan):
             """Publish the portfolio, unless the run is dry."""
-            run = run_of(get_current_context())
+            run = monthly_run_from(get_current_context())
             if run.request.dry_run:
                 raise AirflowSkipException("Dry run: nothing is published.")
             return run.publish(handshake, panel, scores, plan)
@@ -148,8 +150,8 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
             timeout=SETTINGS.freshness.timeout_minutes * 60,
             **IO_RETRIES,
         )
-        month_before = MonthBeforeSensor(
-            task_id="month_before",
+        previous_month = PreviousMonthSensor(
+            task_id="previous_month",
             doc_md="Wait for the book of the month before, so that months are planned in order.",
             mode="reschedule",
             poke_interval=10,  # Airflow may take a sensor that looks again within 5 s for a failed one
@@ -168,7 +170,7 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
             **IO_RETRIES,
         )
         dataset_fresh >> panel
-        month_before >> plan
+        previous_month >> plan
         approval >> publish(handshake, panel, scores, plan)
     return dag
 

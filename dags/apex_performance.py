@@ -14,12 +14,12 @@ from airflow.sdk import (
 )
 from apex_airflow.callbacks import (
     PERFORMANCE,
-    tell_deviation,
-    tell_retry,
-    tell_run_failure,
-    tell_task_failure,
+    notify_deviation,
+    notify_retry,
+    notify_run_failure,
+    notify_task_failure,
 )
-from apex_airflow.performance_tasks import look_of
+from apex_airflow.performance_tasks import performance_run_from
 from apex_airflow.tasks import step
 
 PORTFOLIO = Asset("apex_portfolio")
@@ -63,24 +63,24 @@ with DAG(
     params=PARAMS,
     default_args={
         "owner": "apex",
-        "on_failure_callback": tell_task_failure,
-        "on_retry_callback": tell_retry,
+        "on_failure_callback": notify_task_failure,
+        "on_retry_callback": notify_retry,
     },
     tags=["apex", "production", "performance"],
     # who is told
-    on_failure_callback=tell_run_failure,
+    on_failure_callback=notify_run_failure,
 ) as dag:
 
     @task(**IO_RETRIES)
     @step
     def mark_ledger():
         """Fill and mark every published month from the dataset's closes."""
-        return look_of(get_current_context()).mark_ledger()
+        return performance_run_from(get_current_context()).mark_ledger()
 
-    @task(**IO_RETRIES, on_success_callback=tell_deviation)
+    @task(**IO_RETRIES, on_success_callback=notify_deviation)
     @step
     def judge_performance(ledger):
         """Compare with the benchmarks, and answer the four checks."""
-        return look_of(get_current_context()).judge_performance(ledger)
+        return performance_run_from(get_current_context()).judge_performance(ledger)
 
     judge_performance(mark_ledger())

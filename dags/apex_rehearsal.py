@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pendulum
 from airflow.sdk import DAG, Param, get_current_context, task
-from apex_airflow.callbacks import REHEARSAL, tell_retry, tell_run_failure, tell_task_failure
-from apex_airflow.rehearsal_tasks import rehearsal_of
+from apex_airflow.callbacks import REHEARSAL, notify_retry, notify_run_failure, notify_task_failure
+from apex_airflow.rehearsal_tasks import rehearsal_from
 from apex_airflow.tasks import step
 
 IO_RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": 2.0}
@@ -53,37 +53,37 @@ with DAG(
     params=PARAMS,
     default_args={
         "owner": "apex",
-        "on_failure_callback": tell_task_failure,
-        "on_retry_callback": tell_retry,
+        "on_failure_callback": notify_task_failure,
+        "on_retry_callback": notify_retry,
     },
     tags=["apex", "rehearsal"],
     # who is told
-    on_failure_callback=tell_run_failure,
+    on_failure_callback=notify_run_failure,
 ) as dag:
 
     @task(**IO_RETRIES)
     @step
     def handshake():
         """Agree checkpoint, config, dataset schema and MANIFEST.lock; log all resolved settings."""
-        return rehearsal_of(get_current_context()).handshake().bundle_sha256
+        return rehearsal_from(get_current_context()).handshake().bundle_sha256
 
     @task(**IO_RETRIES)
     @step
     def smoke_test():
         """Score the newest sessions twice, independently, and compare the names and scores."""
-        return rehearsal_of(get_current_context()).smoke_test().require_passed()
+        return rehearsal_from(get_current_context()).smoke_test().require_passed()
 
     @task(**IO_RETRIES)
     @step
     def monthly_rehearsal():
         """Play the newest months through and count the rebalances against the calendar."""
-        return rehearsal_of(get_current_context()).monthly_rehearsal().require_passed()
+        return rehearsal_from(get_current_context()).monthly_rehearsal().require_passed()
 
     @task(**IO_RETRIES)
     @step
     def checklist(smoke, months):
         """Print every item of the deployment checklist as done, open or failed, with the evidence."""
-        return rehearsal_of(get_current_context()).report(smoke, months).require_passed()
+        return rehearsal_from(get_current_context()).report(smoke, months).require_passed()
 
     smoke = smoke_test()
     months = monthly_rehearsal()

@@ -63,7 +63,7 @@ class VariantRow(_Row):
     sharpe_difference: Interval | None
 
 
-class Comparison(_Row):
+class PolicyComparison(_Row):
     """All variants, the baseline first.
 
     Attributes
@@ -84,7 +84,7 @@ class Comparison(_Row):
     warnings: tuple[str, ...]
 
 
-def compare(market: Market) -> Comparison:
+def compare(market: Market) -> PolicyComparison:
     """Play every variant through.
 
     Raises
@@ -101,7 +101,7 @@ def compare(market: Market) -> Comparison:
     sharpes = {name: result.performance.sharpe_ratio for name, result in results.items()}
     known = {name: sharpe for name, sharpe in sharpes.items() if sharpe is not None}
     best = max(known, key=lambda name: known[name]) if known else None
-    return Comparison(
+    return PolicyComparison(
         synthetic=base.synthetic,
         variants=tuple(variant_row(name, result, base) for name, result in results.items()),
         best=best,

@@ -2,7 +2,7 @@
 
 from apex_tasks.bundle.archive import BundleFiles, read_bundle
 from apex_tasks.bundle.handshake import resolve_bundle
-from apex_tasks.bundle.local_copy import keep_bundle, open_checkpoint
+from apex_tasks.bundle.local_copy import materialize_bundle, open_checkpoint
 from apex_tasks.bundle.resolved import ModelDimensions, ResolvedBundle
 from apex_tasks.bundle.writer import write_bundle
 
@@ -10,7 +10,7 @@ __all__ = [
     "BundleFiles",
     "ModelDimensions",
     "ResolvedBundle",
-    "keep_bundle",
+    "materialize_bundle",
     "open_checkpoint",
     "read_bundle",
     "resolve_bundle",

@@ -20,7 +20,7 @@ from typing import IO
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import BundleLimits
 
-MANIFEST = "MANIFEST.lock"
+MANIFEST_LOCK = "MANIFEST.lock"
 _CHUNK = 1 << 20
 _TAR_OVERHEAD = 4096  # header, padding and long-name records of one member, and the end of the archive
 _FETCH_AGAIN = "Fetch the bundle again from its source; do not repack it by hand."
@@ -218,11 +218,13 @@ def _at_root(intake: _Intake) -> dict[str, bytes]:
         blocked = [str(parent) for parent in PurePosixPath(path).parents if str(parent) in contents]
         if blocked:
             raise intake.refusal("bundle holds a file and a folder of one name", "distinct names", blocked[0])
-    if MANIFEST in contents:
+    if MANIFEST_LOCK in contents:
         return contents
     tops = sorted({path.split("/", 1)[0] for path in contents})
-    if len(tops) == 1 and f"{tops[0]}/{MANIFEST}" in contents:
+    if len(tops) == 1 and f"{tops[0]}/{MANIFEST_LOCK}" in contents:
         return {path.removeprefix(f"{tops[0]}/"): data for path, data in contents.items()}
     raise intake.refusal(
-        f"bundle has no {MANIFEST}", f"{MANIFEST} at the top or in the only folder there", ", ".join(tops[:5])
+        f"bundle has no {MANIFEST_LOCK}",
+        f"{MANIFEST_LOCK} at the top or in the only folder there",
+        ", ".join(tops[:5]),
     )

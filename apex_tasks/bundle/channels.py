@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from apex_tasks.bundle.archive import MANIFEST
+from apex_tasks.bundle.archive import MANIFEST_LOCK
 from apex_tasks.bundle.checkpoint import Checkpoint
 from apex_tasks.bundle.manifest import Manifest
 from apex_tasks.dataset.features import FeatureList
@@ -88,7 +88,7 @@ def check_feature_claims(manifest: Manifest, checkpoint: Checkpoint, features: F
         Naming the claim that differs.
     """
     metadata = checkpoint.metadata
-    _agree("checkpoint.base_features", manifest.checkpoint.base_features, len(features), MANIFEST)
+    _agree("checkpoint.base_features", manifest.checkpoint.base_features, len(features), MANIFEST_LOCK)
     where = manifest.checkpoint.file
     _agree("feature_count", metadata.feature_count, len(features), where)
     if metadata.feature_names is not None and metadata.feature_names != features.names:
@@ -112,14 +112,16 @@ def check_channel_claims(manifest: Manifest, channels: int, multiplier: int) -> 
     Refusal
         Naming the claim that differs.
     """
-    _agree("checkpoint.effective_dim", manifest.checkpoint.effective_dim, channels, MANIFEST)
-    _agree("expected_behavior.effective_dim", manifest.expected_behavior.effective_dim, channels, MANIFEST)
+    _agree("checkpoint.effective_dim", manifest.checkpoint.effective_dim, channels, MANIFEST_LOCK)
+    _agree(
+        "expected_behavior.effective_dim", manifest.expected_behavior.effective_dim, channels, MANIFEST_LOCK
+    )
     for key, claim in (
         ("checkpoint.patch_multiplier", manifest.checkpoint.patch_multiplier),
         ("config.patch_multiplier", manifest.config.patch_multiplier),
     ):
         if claim not in _AUTO:
-            _agree(key, claim, multiplier, MANIFEST)
+            _agree(key, claim, multiplier, MANIFEST_LOCK)
 
 
 def model_init_log(n_features: int, patch_multiplier: int | None) -> str:
@@ -138,7 +140,9 @@ def check_model_init_log(manifest: Manifest, n_features: int, multiplier: int) -
     """
     claim = manifest.expected_behavior.model_init_log
     if claim is not None and claim.strip() != model_init_log(n_features, multiplier):
-        _agree("expected_behavior.model_init_log", claim.strip(), model_init_log(n_features, None), MANIFEST)
+        _agree(
+            "expected_behavior.model_init_log", claim.strip(), model_init_log(n_features, None), MANIFEST_LOCK
+        )
 
 
 def _agree(key: str, claim: JsonValue, found: int | str, where: str) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def keep_bundle(files: BundleFiles, bundles_folder: Path) -> Path:
+def materialize_bundle(files: BundleFiles, bundles_folder: Path) -> Path:
     """Write the bundle's files below `<bundle_sha256>/`; the folder appears whole or not at all.
 
     Returns

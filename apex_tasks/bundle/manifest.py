@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from apex_tasks.bundle.archive import MANIFEST, BundleFiles
+from apex_tasks.bundle.archive import MANIFEST_LOCK, BundleFiles
 from apex_tasks.bundle.parsing import bad_key, read_json, validated
 from apex_tasks.refusal import Refusal
 
@@ -113,8 +113,8 @@ def verify_manifest(files: BundleFiles) -> VerifiedManifest:
         The manifest is not readable, lacks the checkpoint or config entry, names a file that is not in the
         bundle, or a hash differs.
     """
-    document = read_json(files.contents[MANIFEST], MANIFEST)
-    manifest = validated(Manifest, document, MANIFEST)
+    document = read_json(files.contents[MANIFEST_LOCK], MANIFEST_LOCK)
+    manifest = validated(Manifest, document, MANIFEST_LOCK)
     verified: dict[str, str] = {}
     not_shipped = []
     for key, entry in _hashed_entries(document):
@@ -132,7 +132,7 @@ def verify_manifest(files: BundleFiles) -> VerifiedManifest:
 
 
 def _status(path: str, vouched: frozenset[str]) -> FileStatus:
-    if path == MANIFEST:
+    if path == MANIFEST_LOCK:
         return FileStatus.MANIFEST
     return FileStatus.VERIFIED if path in vouched else FileStatus.UNLISTED
 
@@ -155,19 +155,19 @@ def _verify_entry(key: str, entry: dict[str, Any], files: BundleFiles) -> str | 
     is_dataset = key == "dataset"
     name, digest = entry["file"], entry["sha256"]
     if not isinstance(name, str) or not name:
-        raise bad_key(f"{key}.file", "the path of a file in the bundle", name, MANIFEST)
+        raise bad_key(f"{key}.file", "the path of a file in the bundle", name, MANIFEST_LOCK)
     candidates = files.named(name)
     if is_dataset and not candidates:
         return None
     path = PurePosixPath(name)
     if not is_dataset and (path.is_absolute() or ".." in path.parts):
-        raise bad_key(f"{key}.file", "a path inside the bundle", name, MANIFEST)
+        raise bad_key(f"{key}.file", "a path inside the bundle", name, MANIFEST_LOCK)
     if not isinstance(digest, str):
-        raise bad_key(f"{key}.sha256", "64 hex digits", digest, MANIFEST)
+        raise bad_key(f"{key}.sha256", "64 hex digits", digest, MANIFEST_LOCK)
     matching = [candidate for candidate in candidates if files.hashes[candidate] == digest.lower()]
     if not matching:
         raise Refusal(
-            f"{key} does not match {MANIFEST}" if candidates else f"{key} is not in the bundle",
+            f"{key} does not match {MANIFEST_LOCK}" if candidates else f"{key} is not in the bundle",
             expected=f"sha256 {digest}",
             received=", ".join(files.hashes[candidate] for candidate in candidates) or "no such file",
             where=", ".join(candidates) or name,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from apex_tasks.bundle.archive import MANIFEST
+from apex_tasks.bundle.archive import MANIFEST_LOCK
 from apex_tasks.bundle.channels import model_init_log
 from apex_tasks.bundle.manifest import BundleFile
 from apex_tasks.dataset.features import FeatureList, FeaturePlan
@@ -140,7 +140,7 @@ class ResolvedBundle(_Resolved):
     @property
     def manifest_sha256(self) -> str:
         """Hash of MANIFEST.lock."""
-        return self.sha256(MANIFEST)
+        return self.sha256(MANIFEST_LOCK)
 
     def settings_block(self) -> str:
         """The settings in force, for logs and people: one `name: value` a line."""

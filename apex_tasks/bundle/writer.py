@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from apex_tasks.bundle.archive import MANIFEST, BundleFiles, check_member_path
+from apex_tasks.bundle.archive import MANIFEST_LOCK, BundleFiles, check_member_path
 from apex_tasks.bundle.local_copy import write_folder
 from apex_tasks.bundle.parsing import bad_key
 from apex_tasks.refusal import Refusal
@@ -77,7 +77,7 @@ def write_bundle(
         digest = hashlib.sha256(contents[path]).hexdigest()
         manifest[key] = {**manifest.get(key, {}), "file": path, "sha256": digest}
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
-    contents[MANIFEST] = (text + "\n").encode()
+    contents[MANIFEST_LOCK] = (text + "\n").encode()
     files = BundleFiles(str(out), contents)
     if out.name.endswith(_ARCHIVE_SUFFIX):
         _write_archive(files, out)
@@ -107,7 +107,7 @@ def require_free(out: Path) -> None:
 def _list_path(config: Mapping[str, Any], key: str) -> str:
     named = config["data"].get(key)
     path = check_member_path(named) if isinstance(named, str) else None
-    if path is None or path in (MANIFEST, CHECKPOINT, CONFIG):
+    if path is None or path in (MANIFEST_LOCK, CHECKPOINT, CONFIG):
         raise bad_key(f"data.{key}", "a path inside the bundle", named, "config")
     return path
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from apex_tasks.cli.display import out
 
 if TYPE_CHECKING:
-    from apex_tasks.backtesting.compare import Comparison, VariantRow
+    from apex_tasks.backtesting.compare import PolicyComparison, VariantRow
     from apex_tasks.statistics.bootstrap import Interval
 
 _FIGURES = (
@@ -27,7 +27,7 @@ LEGEND = (
 )
 
 
-def show_comparison(comparison: Comparison, period: str) -> None:
+def show_comparison(comparison: PolicyComparison, period: str) -> None:
     """Print the table, one line of figures and one of differences a variant."""
     synthetic = " (SYNTHETIC)" if comparison.synthetic else ""
     table = Table(

@@ -12,7 +12,7 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, FeaturesMode, Normalization, Policy, load_settings
 
 if TYPE_CHECKING:
-    from apex_tasks.monthly.approval import Answer
+    from apex_tasks.monthly.approval import ApprovalAnswer
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bundle = Annotated[str | None, typer.Option(help="Bundle: folder or tar.gz. Default: APEX_BUNDLE.")]
@@ -53,7 +53,7 @@ def given_input(name: str, given: str | None, setting: str | None) -> str:
     return required_input(name, given or setting)
 
 
-def approval_by(given: str) -> Answer:
+def approval_by(given: str) -> ApprovalAnswer:
     """The approval of `NAME` or `NAME: WHY`.
 
     Raises
@@ -61,13 +61,13 @@ def approval_by(given: str) -> Answer:
     typer.BadParameter
         The name is empty.
     """
-    from apex_tasks.monthly.approval import Answer, Outcome, Person
+    from apex_tasks.monthly.approval import ApprovalAnswer, ApprovalOutcome, Person
 
     name, _, note = (part.strip() for part in given.partition(":"))
     if not name:
         raise typer.BadParameter("an approval needs a name", param_hint="--approve")
-    return Answer(
-        outcome=Outcome.APPROVED, by=Person(id=name, name=name), at=dt.datetime.now(dt.UTC), note=note
+    return ApprovalAnswer(
+        outcome=ApprovalOutcome.APPROVED, by=Person(id=name, name=name), at=dt.datetime.now(dt.UTC), note=note
     )
 
 

@@ -11,7 +11,7 @@ from apex_tasks.cli.display import out, print_json, show
 from apex_tasks.cli.options import Bundle, Dataset, Json, given_settings
 
 if TYPE_CHECKING:
-    from apex_tasks.performance.deviation import Comparison
+    from apex_tasks.performance.deviation import BenchmarkComparison
     from apex_tasks.performance.report import PerformanceReport
 
 DEVIATES = 4
@@ -37,7 +37,7 @@ def performance_command(
     """Mark the published book, compare it with the benchmarks; exit 4 where it deviates."""
     from apex_tasks.market.calendar import TseCalendar
     from apex_tasks.performance.request import resolve_performance_request
-    from apex_tasks.performance.run import PerformanceRun, log_to_stderr, look_at_performance
+    from apex_tasks.performance.run import PerformanceRun, log_to_stderr, run_performance
     from apex_tasks.store import Store
 
     settings, calendar = given_settings(), TseCalendar.load()
@@ -50,7 +50,7 @@ def performance_command(
     quiet = PerformanceRun(
         request, Store(store or settings.home), calendar, log=log_to_stderr if as_json else lambda _: None
     )
-    report = look_at_performance(quiet)
+    report = run_performance(quiet)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
@@ -115,7 +115,7 @@ def _number(figure: float | None) -> str:
     return f"{figure:,.0f}" if abs(figure) >= LEAST_ROUNDED else f"{figure:.4g}"
 
 
-def _deviation(found: Comparison) -> str:
+def _deviation(found: BenchmarkComparison) -> str:
     if found.deviation is None:
         return "-"
     return f"{found.deviation:.1%}, {'better' if found.better else 'worse'}"

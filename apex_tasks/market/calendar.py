@@ -170,8 +170,8 @@ class TseCalendar:
         session = self.rebalance_session(on_or_before.year, on_or_before.month, nth)
         if session <= on_or_before:
             return session
-        month_before = on_or_before.replace(day=1) - _ONE_DAY
-        return self.rebalance_session(month_before.year, month_before.month, nth)
+        previous_month = on_or_before.replace(day=1) - _ONE_DAY
+        return self.rebalance_session(previous_month.year, previous_month.month, nth)
 
     def previous_rebalance_session(self, before: date, nth: int = 1) -> date:
         """Return the last rebalance day strictly before `before`."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from apex_tasks.bundle.archive import MANIFEST, read_bundle
+from apex_tasks.bundle.archive import MANIFEST_LOCK, read_bundle
 from apex_tasks.bundle.writer import write_bundle
 from apex_tasks.dataset.features import FeatureList, features_from_groups, packaged_feature_groups
 from apex_tasks.dataset.keys import RowKeys
@@ -116,7 +116,7 @@ def seal_bundle(
         manifest_extra=manifest,
         created=str(last_day),
     )
-    return read_bundle(out, BundleLimits()).hashes[MANIFEST]
+    return read_bundle(out, BundleLimits()).hashes[MANIFEST_LOCK]
 
 
 def _config(shape: ModelShape, settings: TrainingSettings, version: str, description: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from apex_tasks.refusal import Refusal, Rejected, Unanswered
 from apex_tasks.store import Store
 
 
-class Outcome(StrEnum):
+class ApprovalOutcome(StrEnum):
     """How the question ended; also the event of its audit record."""
 
     APPROVED = "approved"
@@ -37,7 +37,7 @@ class Person(BaseModel):
         return self.name if self.name == self.id else f"{self.name} ({self.id})"
 
 
-class Answer(BaseModel):
+class ApprovalAnswer(BaseModel):
     """What a person said, or that nobody did.
 
     Attributes
@@ -52,14 +52,14 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    outcome: Outcome
+    outcome: ApprovalOutcome
     by: Person | None = None
     at: dt.datetime | None = None
     note: str = ""
 
     @model_validator(mode="after")
     def _of_somebody(self) -> Self:
-        answered = self.outcome is not Outcome.TIMED_OUT
+        answered = self.outcome is not ApprovalOutcome.TIMED_OUT
         if (self.by is not None, self.at is not None) != (answered, answered):
             raise ValueError("an answer has a person and a time, and nothing else has")
         return self
@@ -93,12 +93,12 @@ class Decision(BaseModel):
     draft: str
     run_id: str
     attempt: int
-    answer: Answer
+    answer: ApprovalAnswer
 
     @property
     def approved(self) -> bool:
         """Whether a person said yes."""
-        return self.answer.outcome is Outcome.APPROVED
+        return self.answer.outcome is ApprovalOutcome.APPROVED
 
     def refusal(self) -> Refusal:
         """What a run that was not approved fails with."""
@@ -121,7 +121,12 @@ class Decision(BaseModel):
 
 
 def decide(
-    request: RunRequest, plan: PlanReference, draft: DraftReference, run_id: str, attempt: int, answer: Answer
+    request: RunRequest,
+    plan: PlanReference,
+    draft: DraftReference,
+    run_id: str,
+    attempt: int,
+    answer: ApprovalAnswer,
 ) -> Decision:
     """Bind an answer to what it is about."""
     return Decision(
@@ -153,7 +158,11 @@ def last_decision(store: Store, *, plan: str, draft: str, run_id: str) -> Decisi
     """The newest decision of a run about exactly this plan and draft, or None."""
     for record in reversed(audit.records(store)):
         details = record["details"]
-        if record["event"] in set(Outcome) and (details["plan"], details["draft"], details["run_id"]) == (
+        if record["event"] in set(ApprovalOutcome) and (
+            details["plan"],
+            details["draft"],
+            details["run_id"],
+        ) == (
             plan,
             draft,
             run_id,

@@ -20,7 +20,7 @@ from apex_tasks.store import Artifact, Store, canonical_json, content_key
 
 DRAFTS = "drafts"
 VERSIONED_LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "torch")
-PLACES = {
+SETTINGS_OUTSIDE_RESULT = {
     "home",
     "bundle",
     "dataset",
@@ -34,7 +34,7 @@ PLACES = {
     "serve",
 }
 """Settings that say where a run happens, who is told or asked and how it is judged later, not what it computes."""
-WHEREABOUTS = {"source", "folder", "dataset"}
+BUNDLE_FIELDS_OUTSIDE_RESULT = {"source", "folder", "dataset"}
 """The same of a resolved bundle."""
 
 
@@ -98,8 +98,8 @@ def _describe_run(
             "scores": scores.content_hash,
             "plan": plan.content_hash,
         },
-        "bundle": bundle.model_dump(mode="json", exclude=WHEREABOUTS),
-        "settings": request.settings.model_dump(mode="json", exclude=PLACES),
+        "bundle": bundle.model_dump(mode="json", exclude=BUNDLE_FIELDS_OUTSIDE_RESULT),
+        "settings": request.settings.model_dump(mode="json", exclude=SETTINGS_OUTSIDE_RESULT),
         "versions": {
             "apex-batch": apex_tasks.__version__,
             "python": platform.python_version(),

@@ -11,13 +11,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.progress import ReportProgress
-from apex_tasks.handshakes import load_handshake, shake_hands
+from apex_tasks.handshakes import load_resolved_bundle, resolve_and_store_bundle
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monitoring import alerts
 from apex_tasks.monitoring.gauges import Gauge, bound_gauges, due_gauges, latency_gauges, metric_gauges
 from apex_tasks.monitoring.statsd import Metrics
 from apex_tasks.monthly.apply_costs import PlanMetrics, PlanReference, apply_costs
-from apex_tasks.monthly.approval import Answer, Decision, decide, last_decision, record_decision
+from apex_tasks.monthly.approval import ApprovalAnswer, Decision, decide, last_decision, record_decision
 from apex_tasks.monthly.build_panel import PanelReference, build_panel
 from apex_tasks.monthly.draft import DRAFTS, DraftReference, draft
 from apex_tasks.monthly.infer import ScoresReference, infer
@@ -27,7 +27,7 @@ from apex_tasks.published.portfolio import REPORT_FILE, published_dates
 from apex_tasks.refusal import Refusal, Unanswered
 from apex_tasks.store import Store
 
-Loose = Mapping[str, Any]
+JsonReference = Mapping[str, Any]
 """A reference as it comes back from JSON."""
 
 _Arguments = ParamSpec("_Arguments")
@@ -95,7 +95,7 @@ class MonthlyRun:
     @_measured
     def validate_bundle(self) -> str:
         """Validate the bundle and keep it; return the handshake's key."""
-        key = shake_hands(self.request, self.store)
+        key = resolve_and_store_bundle(self.request, self.store)
         self.log(self._bundle(key).settings_block())
         return key
 
@@ -113,7 +113,7 @@ class MonthlyRun:
         return panel
 
     @_measured
-    def infer(self, handshake: str, panel: PanelReference | Loose) -> ScoresReference:
+    def infer(self, handshake: str, panel: PanelReference | JsonReference) -> ScoresReference:
         """Score the panel, or find the scores in the store.
 
         Raises
@@ -137,7 +137,7 @@ class MonthlyRun:
 
     @_measured
     def apply_costs(
-        self, handshake: str, panel: PanelReference | Loose, scores: ScoresReference | Loose
+        self, handshake: str, panel: PanelReference | JsonReference, scores: ScoresReference | JsonReference
     ) -> PlanReference:
         """Plan target weights and orders."""
         plan = apply_costs(
@@ -160,9 +160,9 @@ class MonthlyRun:
     def draft(
         self,
         handshake: str,
-        panel: PanelReference | Loose,
-        scores: ScoresReference | Loose,
-        plan: PlanReference | Loose,
+        panel: PanelReference | JsonReference,
+        scores: ScoresReference | JsonReference,
+        plan: PlanReference | JsonReference,
     ) -> DraftReference:
         """Write what publish would publish, for a person to read."""
         return draft(
@@ -174,7 +174,9 @@ class MonthlyRun:
             self.store,
         )
 
-    def awaits_approval(self, plan: PlanReference | Loose, draft: DraftReference, attempt: int = 0) -> bool:
+    def awaits_approval(
+        self, plan: PlanReference | JsonReference, draft: DraftReference, attempt: int = 0
+    ) -> bool:
         """Whether a person has to be asked before this plan is published.
 
         Nobody is asked where nothing would be published: by a dry run, and when the month is published already with
@@ -209,7 +211,11 @@ class MonthlyRun:
         return True
 
     def decide(
-        self, plan: PlanReference | Loose, draft: DraftReference | Loose, answer: Answer, attempt: int = 0
+        self,
+        plan: PlanReference | JsonReference,
+        draft: DraftReference | JsonReference,
+        answer: ApprovalAnswer,
+        attempt: int = 0,
     ) -> Decision:
         """Record an answer in the audit trail.
 
@@ -238,9 +244,9 @@ class MonthlyRun:
     def publish(
         self,
         handshake: str,
-        panel: PanelReference | Loose,
-        scores: ScoresReference | Loose,
-        plan: PlanReference | Loose,
+        panel: PanelReference | JsonReference,
+        scores: ScoresReference | JsonReference,
+        plan: PlanReference | JsonReference,
     ) -> PublishReference:
         """Publish the plan, or find it published."""
         published = publish(
@@ -277,11 +283,11 @@ class MonthlyRun:
             self.metrics.gauges(due_gauges(newest, self.calendar, self.request.settings.schedule.nth_session))
 
     def _bundle(self, handshake: str) -> ResolvedBundle:
-        return load_handshake(self.store, handshake, self.request)
+        return load_resolved_bundle(self.store, handshake, self.request)
 
 
 def run_month(
-    run: MonthlyRun, approval: Answer | None = None
+    run: MonthlyRun, approval: ApprovalAnswer | None = None
 ) -> tuple[PlanReference, PublishReference | None]:
     """Run all steps; a dry run stops before publish and returns None for it.
 

@@ -18,7 +18,7 @@ from apex_tasks.tables import read_csv
 TOP_NAMES = 5
 
 
-class Verdict(StrEnum):
+class MonthOutcome(StrEnum):
     """How a month ended."""
 
     PUBLISHED = "published"
@@ -64,7 +64,7 @@ class MonthSummary(BaseModel):
 
     rebalance_date: dt.date
     as_of: dt.date
-    verdict: Verdict
+    verdict: MonthOutcome
     portfolio: str | None
     folder: str | None
     parent: str | None
@@ -85,9 +85,9 @@ def summarise_month(
     artifact = store.get(PLANS, plan.key)
     document = artifact.read_json(PLAN_FILE)
     if published is None:
-        verdict = Verdict.DRY_RUN if request.dry_run else Verdict.PROPOSED
+        verdict = MonthOutcome.DRY_RUN if request.dry_run else MonthOutcome.PROPOSED
     else:
-        verdict = Verdict.UNCHANGED if published.already_published else Verdict.PUBLISHED
+        verdict = MonthOutcome.UNCHANGED if published.already_published else MonthOutcome.PUBLISHED
     best = read_csv(artifact, PORTFOLIO_FILE).head(TOP_NAMES)[list(TopName.model_fields)].astype(object)
     return MonthSummary(
         rebalance_date=request.rebalance_date,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from apex_tasks.bundle import ResolvedBundle, keep_bundle, open_checkpoint, read_bundle, resolve_bundle
+from apex_tasks.bundle import ResolvedBundle, materialize_bundle, open_checkpoint, read_bundle, resolve_bundle
 from apex_tasks.settings import ApexSettings
 
 __all__ = ["open_checkpoint", "validate_bundle"]
@@ -40,5 +40,5 @@ def validate_bundle(
     resolved = resolve_bundle(files, dataset, settings)
     if bundles_folder is None:
         return resolved
-    folder = keep_bundle(files, Path(bundles_folder))
+    folder = materialize_bundle(files, Path(bundles_folder))
     return resolved.model_copy(update={"folder": folder})

@@ -18,7 +18,7 @@ from apex_tasks.settings import Severity
 
 if TYPE_CHECKING:
     from apex_tasks.monthly.summary import MonthSummary
-    from apex_tasks.performance.deviation import Comparison
+    from apex_tasks.performance.deviation import BenchmarkComparison
     from apex_tasks.performance.report import PerformanceReport
 
 REPORT_FILE = "report.html"
@@ -27,10 +27,10 @@ FACT_CHARACTERS = 1500
 RERUN_IS_SAFE = (
     "The fund has no portfolio for the month until publish succeeds. Clearing failed tasks is always safe."
 )
-NOBODY_WATCHES = (
+NOBODY_WATCHES_THE_BOOK = (
     "No order depends on it, but until it succeeds nobody watches the live performance. Clearing is safe."
 )
-NOBODY_IS_HIT = "Nobody: a rehearsal publishes nothing. Clearing failed tasks is always safe."
+NO_IMPACT = "Nobody: a rehearsal publishes nothing. Clearing failed tasks is always safe."
 
 
 class RunbookEntry(StrEnum):
@@ -70,11 +70,11 @@ class Run:
     run_id: str
     url: str
     runbook: str
-    who_is_hit: str = RERUN_IS_SAFE
+    impact: str = RERUN_IS_SAFE
 
 
 @dataclass(frozen=True)
-class Notice:
+class Notification:
     """One message, for every channel.
 
     Attributes
@@ -147,7 +147,7 @@ class Notice:
         return "\n".join([*lines, "", " · ".join(links)])
 
 
-def task_failed(run: Run, task_id: str, error: BaseException | None, log_url: str) -> Notice:
+def task_failed(run: Run, task_id: str, error: BaseException | None, log_url: str) -> Notification:
     """Tell of a failed task.
 
     Parameters
@@ -157,16 +157,16 @@ def task_failed(run: Run, task_id: str, error: BaseException | None, log_url: st
     log_url
         Address of the task's log.
     """
-    return Notice(
+    return Notification(
         Severity.CRITICAL,
         f"{run.dag_id} failed at {task_id}: {_story(error)}",
-        (*_details(error), ("Run", run.run_id), ("Who is hit", run.who_is_hit)),
+        (*_details(error), ("Run", run.run_id), ("Who is hit", run.impact)),
         _remedy(error),
         (("Log", log_url), ("Run", run.url), ("Runbook", _runbook(run, _entry(error, task_id)))),
     )
 
 
-def run_failed(run: Run, reason: str) -> Notice:
+def run_failed(run: Run, reason: str) -> Notification:
     """Tell of a failed run without a failed task.
 
     Parameters
@@ -174,10 +174,10 @@ def run_failed(run: Run, reason: str) -> Notice:
     reason
         Why Airflow gave the run up, in its own words.
     """
-    return Notice(
+    return Notification(
         Severity.CRITICAL,
         f"{run.dag_id} failed without a failed task: {reason}",
-        (("Airflow's reason", reason), ("Run", run.run_id), ("Who is hit", run.who_is_hit)),
+        (("Airflow's reason", reason), ("Run", run.run_id), ("Who is hit", run.impact)),
         "Open the run's page and look for tasks that never started or never ended.",
         (("Run", run.url), ("Runbook", _runbook(run, RunbookEntry.RUN))),
     )
@@ -193,7 +193,7 @@ def deadline_passed(
     failed: bool,
     awaited: Refusal | None,
     answer_at: str | None = None,
-) -> Notice:
+) -> Notification:
     """Tell of a run that has not published in time.
 
     Parameters
@@ -223,7 +223,7 @@ def deadline_passed(
     waits = awaited is not None and not failed
     asks = answer_at is not None and not failed
     entry = RunbookEntry.DATASET_LATE if waits else RunbookEntry.APPROVAL if asks else RunbookEntry.DEADLINE
-    return Notice(
+    return Notification(
         severity,
         f"{run.dag_id} is late{story}",
         (
@@ -235,7 +235,7 @@ def deadline_passed(
             ("Tasks", ", ".join(started) or "none started"),
             ("Not started", ", ".join(idle) or "none"),
             ("Run", run.run_id),
-            ("Who is hit", run.who_is_hit),
+            ("Who is hit", run.impact),
         ),
         first,
         (
@@ -255,7 +255,7 @@ def approval_wanted(
     report_at: str,
     answer_at: str,
     asked_before: bool,
-) -> Notice:
+) -> Notification:
     """Ask for a person's approval of a month that is not published yet.
 
     Parameters
@@ -268,7 +268,7 @@ def approval_wanted(
         Whether this run has asked before, and asks again because its tasks were cleared or repeated.
     """
     asks = "asks again for" if asked_before else "awaits"
-    return Notice(
+    return Notification(
         Severity.WARNING if alerts else None,
         f"{summary.rebalance_date} {asks} your approval: {_book(summary)}",
         (
@@ -302,9 +302,9 @@ def _plan_facts(summary: MonthSummary) -> tuple[tuple[str, str], ...]:
     )
 
 
-def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert], *, report_at: str) -> Notice:
+def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert], *, report_at: str) -> Notification:
     """Tell of a month that ended well, and of the alerts that did not stop it; `report_at`: where to read it."""
-    return Notice(
+    return Notification(
         Severity.WARNING if alerts else None,
         f"{summary.portfolio} {summary.verdict}: {'; '.join(map(str, alerts)) or _book(summary)}",
         (
@@ -327,14 +327,14 @@ def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert], *, repor
     )
 
 
-def deviated(run: Run, report: PerformanceReport) -> Notice:
+def deviated(run: Run, report: PerformanceReport) -> Notification:
     """Tell of live figures that deviate from their benchmarks, with the four checks answered."""
     told = report.deviating
-    return Notice(
+    return Notification(
         Severity.WARNING,
         f"live performance deviates: {'; '.join(map(str, told))}",
         (
-            *((f"{found.metric}", _with_chance(report, found)) for found in told),
+            *((f"{found.metric}", _with_interval(report, found)) for found in told),
             *((f"{found.metric}", str(found)) for found in report.comparisons if found not in told),
             (
                 "Ledger",
@@ -353,7 +353,7 @@ def deviated(run: Run, report: PerformanceReport) -> Notice:
     )
 
 
-def _with_chance(report: PerformanceReport, found: Comparison) -> str:
+def _with_interval(report: PerformanceReport, found: BenchmarkComparison) -> str:
     chance = report.chance(found)
     return f"{found}; {chance}" if chance else str(found)
 

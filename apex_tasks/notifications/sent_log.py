@@ -13,7 +13,7 @@ FAILURE_PREFIX = "failure-"
 
 
 @dataclass(frozen=True)
-class NoticeLedger:
+class SentLog:
     """What was told of one run, in the store, where every component of Airflow sees it.
 
     A message is claimed before it is sent, because worker and DAG processor may tell of the same failure at the same
@@ -50,7 +50,7 @@ class NoticeLedger:
         """Give the right back: nothing was sent."""
         self._mark(cause, channel).unlink(missing_ok=True)
 
-    def failure_told_since(self, moment: dt.datetime, channel: str) -> bool:
+    def failure_sent_since(self, moment: dt.datetime, channel: str) -> bool:
         """Whether this channel has told of a failure of this run, in any attempt, since a moment."""
         marks = self._run.glob(f"*/{FAILURE_PREFIX}*.{channel}") if self._run.is_dir() else ()
         return any(_told_at(mark) >= moment for mark in marks)

@@ -16,7 +16,7 @@ PACED = (Metric.RETURN, Metric.COSTS)
 LOWER_IS_BETTER = (Metric.DRAWDOWN, Metric.COSTS)
 
 
-class Verdict(StrEnum):
+class DeviationVerdict(StrEnum):
     """What a comparison says."""
 
     WITHIN = "within bounds"
@@ -25,7 +25,7 @@ class Verdict(StrEnum):
     NOT_COMPARABLE = "not comparable"
 
 
-class Comparison(BaseModel):
+class BenchmarkComparison(BaseModel):
     """One live figure and its benchmark.
 
     Attributes
@@ -52,7 +52,7 @@ class Comparison(BaseModel):
     benchmark: float | None
     deviation: float | None
     better: bool | None
-    verdict: Verdict
+    verdict: DeviationVerdict
     reason: str = ""
 
     def __str__(self) -> str:
@@ -75,7 +75,7 @@ MEASURES = {
 
 def compare_with_benchmarks(
     live: Performance | None, sessions: int, benchmarks: Benchmarks, settings: PerformanceSettings
-) -> tuple[Comparison, ...]:
+) -> tuple[BenchmarkComparison, ...]:
     """Compare every metric; a deviation beyond `max_deviation` counts in both directions.
 
     Being far better than the benchmark deviates as well: it can mean that the future has leaked into the data. Total
@@ -104,7 +104,7 @@ def _compare(
     sessions: int,
     benchmarks: Benchmarks,
     settings: PerformanceSettings,
-) -> Comparison:
+) -> BenchmarkComparison:
     now = None if live is None else _live(metric, live, sessions)
     claimed, problem = _claimed(metric, benchmarks)
     if now is None:
@@ -114,11 +114,11 @@ def _compare(
     if claimed == 0:
         problem = problem or "the benchmark is 0, so there is no share of it"
     if problem or now is None or claimed is None:
-        return _comparison(metric, now, claimed, None, None, Verdict.NOT_COMPARABLE, problem)
+        return _comparison(metric, now, claimed, None, None, DeviationVerdict.NOT_COMPARABLE, problem)
     deviation = abs(now - claimed) / abs(claimed)
     if not math.isfinite(deviation):
         reason = "the benchmark is next to 0, and the deviation beyond any number"
-        return _comparison(metric, now, claimed, None, None, Verdict.NOT_COMPARABLE, reason)
+        return _comparison(metric, now, claimed, None, None, DeviationVerdict.NOT_COMPARABLE, reason)
     better = (now < claimed) if metric in LOWER_IS_BETTER else (now > claimed)
     verdict, reason = _judge(metric, deviation, better, sessions, benchmarks, settings)
     return _comparison(metric, now, claimed, deviation, better, verdict, reason)
@@ -131,14 +131,14 @@ def _judge(
     sessions: int,
     benchmarks: Benchmarks,
     settings: PerformanceSettings,
-) -> tuple[Verdict, str]:
+) -> tuple[DeviationVerdict, str]:
     if sessions < settings.min_sessions:
         return (
-            Verdict.NOT_JUDGED,
+            DeviationVerdict.NOT_JUDGED,
             f"{sessions} of the {settings.min_sessions} sessions that a judgement needs",
         )
     if deviation <= settings.max_deviation:
-        return Verdict.WITHIN, ""
+        return DeviationVerdict.WITHIN, ""
     if (
         metric is Metric.DRAWDOWN
         and better
@@ -147,8 +147,8 @@ def _judge(
         longer = (
             "a period of unknown length" if benchmarks.sessions is None else f"{benchmarks.sessions} sessions"
         )
-        return Verdict.NOT_JUDGED, f"the benchmark is of {longer}, and a drawdown grows with time"
-    return Verdict.DEVIATES, ""
+        return DeviationVerdict.NOT_JUDGED, f"the benchmark is of {longer}, and a drawdown grows with time"
+    return DeviationVerdict.DEVIATES, ""
 
 
 def _claimed(metric: Metric, benchmarks: Benchmarks) -> tuple[float | None, str]:
@@ -188,10 +188,10 @@ def _comparison(
     benchmark: float | None,
     deviation: float | None,
     better: bool | None,
-    verdict: Verdict,
+    verdict: DeviationVerdict,
     reason: str,
-) -> Comparison:
-    return Comparison(
+) -> BenchmarkComparison:
+    return BenchmarkComparison(
         metric=metric,
         measure=MEASURES[metric],
         live=live,

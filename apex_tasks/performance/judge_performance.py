@@ -29,7 +29,7 @@ from apex_tasks.performance.intervals import live_intervals
 from apex_tasks.performance.mark_ledger import DAILY_FILE, LEDGER_FILE, LEDGERS, MONTHS_FILE, LedgerReference
 from apex_tasks.performance.report import PerformanceReport, RebalanceTurnover
 from apex_tasks.performance.request import PerformanceRequest
-from apex_tasks.performance.stored_reports import DRIFT_FILE, PERFORMANCES, REPORT_FILE
+from apex_tasks.performance.stored_reports import DRIFT_FILE, PERFORMANCE_FILE, PERFORMANCES
 from apex_tasks.published.portfolio import RUN_FILE, SCORES_FILE, PublishedPortfolio, published_months
 from apex_tasks.refusal import Refusal
 from apex_tasks.statistics.performance import Performance
@@ -77,7 +77,7 @@ def judge_performance(
         was changed in the store.
     """
     _require_same_dataset(request.dataset, ledger.dataset_sha256)
-    judgement = _Judgement(request, ledger, store, calendar)
+    judgement = _Evaluation(request, ledger, store, calendar)
     key = content_key(
         format=FORMAT,
         ledger=ledger.content_hash,
@@ -111,7 +111,7 @@ def _require_same_dataset(path: str, marked_sha256: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Judgement:
+class _Evaluation:
     """One judgement while it is made."""
 
     request: PerformanceRequest
@@ -161,7 +161,7 @@ class _Judgement:
             PERFORMANCES,
             name,
             files={
-                REPORT_FILE: canonical_json(report.model_dump(mode="json")),
+                PERFORMANCE_FILE: canonical_json(report.model_dump(mode="json")),
                 DRIFT_FILE: csv_bytes(_drift_table(features, scores)),
             },
             details={"deviating": [str(found.metric) for found in report.deviating]},

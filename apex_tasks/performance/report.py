@@ -7,7 +7,7 @@ import datetime as dt
 from pydantic import BaseModel, ConfigDict
 
 from apex_tasks.performance.checks.check import Check
-from apex_tasks.performance.deviation import Comparison, Verdict
+from apex_tasks.performance.deviation import BenchmarkComparison, DeviationVerdict
 from apex_tasks.statistics.performance import Performance
 
 
@@ -63,7 +63,7 @@ class PerformanceReport(BaseModel):
     last_session: dt.date
     performance: Performance | None
     intervals: dict[str, tuple[float, float]]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[BenchmarkComparison, ...]
     turnovers: tuple[RebalanceTurnover, ...]
     mean_turnover: float | None
     checks: tuple[Check, ...]
@@ -74,11 +74,11 @@ class PerformanceReport(BaseModel):
     warnings: tuple[str, ...]
 
     @property
-    def deviating(self) -> tuple[Comparison, ...]:
+    def deviating(self) -> tuple[BenchmarkComparison, ...]:
         """What the alert is about."""
-        return tuple(found for found in self.comparisons if found.verdict is Verdict.DEVIATES)
+        return tuple(found for found in self.comparisons if found.verdict is DeviationVerdict.DEVIATES)
 
-    def chance(self, comparison: Comparison) -> str:
+    def chance(self, comparison: BenchmarkComparison) -> str:
         """What the interval of a live figure says of its benchmark; empty without one."""
         interval = self.intervals.get(comparison.metric)
         if interval is None or comparison.benchmark is None:

@@ -87,7 +87,7 @@ class PerformanceRun:
         )
 
 
-def look_at_performance(run: PerformanceRun) -> PerformanceReport:
+def run_performance(run: PerformanceRun) -> PerformanceReport:
     """Run both steps and read the judgement back.
 
     Raises

@@ -6,7 +6,7 @@ from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.store import MANIFEST, Store
 
 PERFORMANCES = "performance"
-REPORT_FILE, DRIFT_FILE = "performance.json", "drift.csv"
+PERFORMANCE_FILE, DRIFT_FILE = "performance.json", "drift.csv"
 
 
 def read_report(store: Store, name: str) -> PerformanceReport:
@@ -17,7 +17,7 @@ def read_report(store: Store, name: str) -> PerformanceReport:
     Refusal
         It is not in the store, or was changed there.
     """
-    return PerformanceReport.model_validate(store.get(PERFORMANCES, name).read_json(REPORT_FILE))
+    return PerformanceReport.model_validate(store.get(PERFORMANCES, name).read_json(PERFORMANCE_FILE))
 
 
 def newest_report(store: Store) -> PerformanceReport | None:

@@ -21,7 +21,7 @@ RELATIVE_ROUNDING = 1e-12
 """Standard deviation of a numeric factor, relative to its largest value, that is only rounding."""
 
 
-class Outcome(StrEnum):
+class NeutralisationOutcome(StrEnum):
     """Whether scores were changed, and if not, why."""
 
     APPLIED = "applied"
@@ -53,7 +53,7 @@ class Neutralised:
     """
 
     scores: npt.NDArray[np.float32]
-    reason: Outcome
+    reason: NeutralisationOutcome
     r_squared: float | None
     t_statistics: Mapping[str, float]
     missing: Mapping[str, int]
@@ -62,7 +62,7 @@ class Neutralised:
     @property
     def applied(self) -> bool:
         """Whether any score could change."""
-        return self.reason is Outcome.APPLIED
+        return self.reason is NeutralisationOutcome.APPLIED
 
     @property
     def max_abs_t(self) -> float | None:
@@ -149,15 +149,15 @@ def neutralise(
     names, columns, missing = _design(len(raw), sectors, numeric or {})
 
     def unchanged(
-        reason: Outcome, r_squared: float | None = None, t: Mapping[str, float] | None = None
+        reason: NeutralisationOutcome, r_squared: float | None = None, t: Mapping[str, float] | None = None
     ) -> Neutralised:
         return Neutralised(old, reason, r_squared, t or {}, missing, 0)
 
     spread = float(raw.std()) if len(raw) else 0.0
     if spread < LEAST_SPREAD:
-        return unchanged(Outcome.EQUAL_SCORES)
+        return unchanged(NeutralisationOutcome.EQUAL_SCORES)
     if not names:
-        return unchanged(Outcome.NO_FACTOR)
+        return unchanged(NeutralisationOutcome.NO_FACTOR)
     mean = float(raw.mean())
     z = (raw - mean) / spread
     inverse = np.linalg.inv(columns.T @ columns + ridge_alpha * np.eye(len(names)))
@@ -169,19 +169,19 @@ def neutralise(
     t_values = coefficients / errors  # the penalty keeps every fit short of perfect, and errors above 0
     t_statistics = dict(zip(names, t_values.tolist(), strict=True))
     if r_squared < least_r_squared:
-        return unchanged(Outcome.WEAK_FIT, r_squared, t_statistics)
+        return unchanged(NeutralisationOutcome.WEAK_FIT, r_squared, t_statistics)
     if float(np.abs(t_values).max()) < least_abs_t:
-        return unchanged(Outcome.WEAK_COEFFICIENTS, r_squared, t_statistics)
+        return unchanged(NeutralisationOutcome.WEAK_COEFFICIENTS, r_squared, t_statistics)
 
     left = z - gamma * fit
     left -= left.mean()
     if left.std() < LEAST_SPREAD:
-        return unchanged(Outcome.NO_SPREAD_LEFT, r_squared, t_statistics)
+        return unchanged(NeutralisationOutcome.NO_SPREAD_LEFT, r_squared, t_statistics)
     change = mean + spread * left / left.std() - raw
     bound = clip_sigma * spread
     return Neutralised(
         scores=(raw + np.clip(change, -bound, bound)).astype(np.float32),
-        reason=Outcome.APPLIED,
+        reason=NeutralisationOutcome.APPLIED,
         r_squared=r_squared,
         t_statistics=t_statistics,
         missing=missing,

@@ -14,7 +14,7 @@ from apex_tasks.portfolio.hysteresis import Hysteresis, select_with_hysteresis
 from apex_tasks.refusal import Refusal
 
 AUTOSUPPLY_FACTOR = 1.5
-AUTOSUPPLY_LEAST_RATIO = 0.15
+AUTOSUPPLY_MIN_RATIO = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +192,7 @@ def autosupply_ratio(top_k: int, n: int) -> float:
     """
     if n < 1:
         raise ValueError(f"n: expected=1 or more, received={n}")
-    return min(1.0, max(AUTOSUPPLY_LEAST_RATIO, math.ceil(AUTOSUPPLY_FACTOR * top_k) / n))
+    return min(1.0, max(AUTOSUPPLY_MIN_RATIO, math.ceil(AUTOSUPPLY_FACTOR * top_k) / n))
 
 
 def select_candidates(

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from apex_tasks.refusal import Refusal
 from apex_tasks.rehearsal import input_checks, operation_checks, store_checks
-from apex_tasks.rehearsal.deployment import Answer, Deployment, Finding, State, failed
+from apex_tasks.rehearsal.deployment import Deployment, Finding, ItemAnswer, ItemState, failed
 
 
 class Item(NamedTuple):
     """A title, and the check that answers for it."""
 
     title: str
-    check: Callable[[Deployment], Answer]
+    check: Callable[[Deployment], ItemAnswer]
 
 
 CHECKLIST = (
@@ -34,12 +34,12 @@ CHECKLIST = (
     Item("Settings named", operation_checks.settings_named),
     Item("Alert thresholds set", operation_checks.thresholds_present),
     Item("Packages as tested", operation_checks.packages_pinned),
-    Item("Somebody is told", operation_checks.somebody_is_told),
+    Item("Somebody is told", operation_checks.notifications_configured),
     Item("Metrics are sent", operation_checks.metrics_sent),
 )
 
 
-def go_through(deployment: Deployment, items: Sequence[Item] = CHECKLIST) -> tuple[Finding, ...]:
+def run_checklist(deployment: Deployment, items: Sequence[Item] = CHECKLIST) -> tuple[Finding, ...]:
     """Look at every item, in order.
 
     A check that meets a refusal or an unreachable file has failed, with that as the evidence; the items after it are
@@ -50,7 +50,9 @@ def go_through(deployment: Deployment, items: Sequence[Item] = CHECKLIST) -> tup
 
 def failures(findings: Sequence[Finding]) -> list[str]:
     """Failed items, one sentence each."""
-    return [f"{finding.title}: {finding.evidence}" for finding in findings if finding.state is State.FAILED]
+    return [
+        f"{finding.title}: {finding.evidence}" for finding in findings if finding.state is ItemState.FAILED
+    ]
 
 
 def _look(item: Item, deployment: Deployment) -> Finding:

@@ -12,23 +12,23 @@ from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monthly.validate_bundle import validate_bundle
-from apex_tasks.rehearsal.checklist import failures, go_through
-from apex_tasks.rehearsal.deployment import Deployment, Finding, State
-from apex_tasks.rehearsal.outcome import Outcome, verdict_on
+from apex_tasks.rehearsal.checklist import failures, run_checklist
+from apex_tasks.rehearsal.deployment import Deployment, Finding, ItemState
+from apex_tasks.rehearsal.outcome import StageOutcome, verdict_on
 from apex_tasks.rehearsal.replay import MonthlyRehearsal, rehearse_months
 from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.rehearsal.smoke_test import SmokeReport, smoke_test
 from apex_tasks.settings import NotificationSettings
 from apex_tasks.store import Store, canonical_json, content_key
 
-REHEARSALS, REPORT_FILE = "rehearsals", "rehearsal.json"
-MARKS = {State.DONE: "✔ done  ", State.OPEN: "○ open  ", State.FAILED: "✘ failed"}
+REHEARSALS, REHEARSAL_FILE = "rehearsals", "rehearsal.json"
+MARKS = {ItemState.DONE: "✔ done  ", ItemState.OPEN: "○ open  ", ItemState.FAILED: "✘ failed"}
 
-Loose = Mapping[str, Any]
+JsonReference = Mapping[str, Any]
 """A report as it comes back from JSON."""
 
 
-class RehearsalReport(Outcome):
+class RehearsalReport(StageOutcome):
     """All of a rehearsal.
 
     Attributes
@@ -113,7 +113,9 @@ class DayZero:
             self.log(f"WARNING {warning}")
         return months
 
-    def report(self, smoke: SmokeReport | Loose, months: MonthlyRehearsal | Loose) -> RehearsalReport:
+    def report(
+        self, smoke: SmokeReport | JsonReference, months: MonthlyRehearsal | JsonReference
+    ) -> RehearsalReport:
         """Go through the checklist and keep the whole rehearsal in the store.
 
         A store that cannot be written is one of the checklist's failures, and keeps nothing.
@@ -128,7 +130,7 @@ class DayZero:
         dataset = open_dataset(request.dataset)
         smoke, months = SmokeReport.model_validate(smoke), MonthlyRehearsal.model_validate(months)
         connections = self.connections and self.connections(request.settings.notifications)
-        findings = go_through(
+        findings = run_checklist(
             Deployment(request, resolved, dataset, store, self.calendar, smoke, months, connections)
         )
         problems = failures(findings)
@@ -154,5 +156,5 @@ class DayZero:
 
     def _keep(self, report: RehearsalReport, store: Store) -> None:
         content = canonical_json(report.model_dump(mode="json"))
-        kept = store.write(REHEARSALS, report.key, files={REPORT_FILE: content})
+        kept = store.write(REHEARSALS, report.key, files={REHEARSAL_FILE: content})
         self.log(f"Rehearsal {report.verdict}, kept in {kept.folder}")

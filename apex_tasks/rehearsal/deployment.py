@@ -22,7 +22,7 @@ from apex_tasks.rehearsal.smoke_test import SmokeReport
 from apex_tasks.store import Store
 
 
-class State(StrEnum):
+class ItemState(StrEnum):
     """Where an item of the checklist stands; only `failed` stops a deployment."""
 
     DONE = "done"
@@ -30,10 +30,10 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-class Answer(NamedTuple):
+class ItemAnswer(NamedTuple):
     """State of one item, and the evidence for it in one line."""
 
-    state: State
+    state: ItemState
     evidence: str
 
 
@@ -43,7 +43,7 @@ class Finding(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str
-    state: State
+    state: ItemState
     evidence: str
 
 
@@ -101,16 +101,16 @@ class Deployment:
         return newest
 
 
-def done(evidence: str) -> Answer:
+def done(evidence: str) -> ItemAnswer:
     """The item is as it must be, and this shows it."""
-    return Answer(State.DONE, evidence)
+    return ItemAnswer(ItemState.DONE, evidence)
 
 
-def still_open(evidence: str) -> Answer:
+def still_open(evidence: str) -> ItemAnswer:
     """The item is not there yet, cannot be seen from here, or is left for people to judge."""
-    return Answer(State.OPEN, evidence)
+    return ItemAnswer(ItemState.OPEN, evidence)
 
 
-def failed(evidence: str) -> Answer:
+def failed(evidence: str) -> ItemAnswer:
     """The item is wrong: a run would be stopped, or could not be trusted."""
-    return Answer(State.FAILED, evidence)
+    return ItemAnswer(ItemState.FAILED, evidence)

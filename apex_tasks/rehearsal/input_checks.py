@@ -10,11 +10,11 @@ from apex_tasks.bundle.channels import model_init_log
 from apex_tasks.bundle.manifest import FileStatus
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.schema import day_from_epoch
-from apex_tasks.rehearsal.deployment import Answer, Deployment, done, failed, still_open
-from apex_tasks.rehearsal.outcome import Verdict
+from apex_tasks.rehearsal.deployment import Deployment, ItemAnswer, done, failed, still_open
+from apex_tasks.rehearsal.outcome import StageVerdict
 
 
-def bundle_verified(deployment: Deployment) -> Answer:
+def bundle_verified(deployment: Deployment) -> ItemAnswer:
     """Every file with a hash in MANIFEST.lock has that hash: the handshake refuses anything else."""
     bundle = deployment.bundle
     verified = [file.path for file in bundle.files if file.status is FileStatus.VERIFIED]
@@ -23,7 +23,7 @@ def bundle_verified(deployment: Deployment) -> Answer:
     )
 
 
-def manifest_complete(deployment: Deployment) -> Answer:
+def manifest_complete(deployment: Deployment) -> ItemAnswer:
     """Nothing in the bundle lacks a hash, and nothing with a hash was left out."""
     bundle = deployment.bundle
     unlisted = [file.path for file in bundle.files if file.status is FileStatus.UNLISTED]
@@ -33,7 +33,7 @@ def manifest_complete(deployment: Deployment) -> Answer:
     return still_open("; ".join(gaps)) if gaps else done(f"all {len(bundle.files)} files of the bundle")
 
 
-def behaves_as_expected(deployment: Deployment) -> Answer:
+def behaves_as_expected(deployment: Deployment) -> ItemAnswer:
     """The manifest's expected_behavior against settings, checkpoint and rehearsed months."""
     expected = deployment.bundle.expected_behavior
     seen = _seen_behaviour(deployment)
@@ -54,20 +54,20 @@ def behaves_as_expected(deployment: Deployment) -> Answer:
     return done(met)
 
 
-def smoke_tested(deployment: Deployment) -> Answer:
+def smoke_tested(deployment: Deployment) -> ItemAnswer:
     """Outcome of the smoke test."""
     smoke = deployment.smoke
     if smoke is None:
         return still_open("not run")
-    return done(smoke.summary) if smoke.verdict is Verdict.PASSED else failed(smoke.summary)
+    return done(smoke.summary) if smoke.verdict is StageVerdict.PASSED else failed(smoke.summary)
 
 
-def months_rehearsed(deployment: Deployment) -> Answer:
+def months_rehearsed(deployment: Deployment) -> ItemAnswer:
     """Outcome of the monthly rehearsal."""
     months = deployment.months
     if months is None:
         return still_open("not run")
-    if months.verdict is Verdict.FAILED:
+    if months.verdict is StageVerdict.FAILED:
         return failed(months.summary)
     if len(months.expected) < months.requested:
         first = day_from_epoch(deployment.keys.days.min())
@@ -78,7 +78,7 @@ def months_rehearsed(deployment: Deployment) -> Answer:
     return done(months.summary)
 
 
-def dataset_fresh(deployment: Deployment) -> Answer:
+def dataset_fresh(deployment: Deployment) -> ItemAnswer:
     """The as-of session of the next scheduled run is complete."""
     rebalance = deployment.next_rebalance
     as_of = deployment.calendar.as_of(rebalance)
@@ -92,7 +92,7 @@ def dataset_fresh(deployment: Deployment) -> Answer:
     return done(story) if freshness.ready else still_open(story + least)
 
 
-def dataset_covers_lookback(deployment: Deployment) -> Answer:
+def dataset_covers_lookback(deployment: Deployment) -> ItemAnswer:
     """Enough stocks have a full window on the newest session."""
     keys, bundle = deployment.keys, deployment.bundle
     days = np.unique(keys.days)

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from apex_tasks.market.calendar import LAST_DAY, TOKYO
 from apex_tasks.monitoring.alerts import INFERENCE_LATENCY
-from apex_tasks.rehearsal.deployment import Answer, Deployment, done, failed, still_open
+from apex_tasks.rehearsal.deployment import Deployment, ItemAnswer, done, failed, still_open
 from apex_tasks.settings import SETTINGS_FILE_VARIABLE, ApexSettings, configs_folder, settings_file
 from apex_tasks.store import file_sha256
 
@@ -20,7 +20,7 @@ USUAL_THRESHOLDS = ("apex_selected_count", "apex_effective_dim", INFERENCE_LATEN
 """Metrics that MANIFEST.lock of v0.1.0 names, or its operators watched."""
 
 
-def settings_named(deployment: Deployment) -> Answer:
+def settings_named(deployment: Deployment) -> ItemAnswer:
     """Which file and which environment variables make the settings."""
     path = settings_file().resolve()
     named = f"by {SETTINGS_FILE_VARIABLE}" if os.environ.get(SETTINGS_FILE_VARIABLE) else "packaged"
@@ -30,7 +30,7 @@ def settings_named(deployment: Deployment) -> Answer:
     )
 
 
-def next_run_known(deployment: Deployment) -> Answer:
+def next_run_known(deployment: Deployment) -> ItemAnswer:
     """Date, instant and as-of session of the next scheduled run, with Tokyo time as it must be."""
     rebalance, calendar = deployment.next_rebalance, deployment.calendar
     instant = calendar.rebalance_instant(rebalance)
@@ -45,7 +45,7 @@ def next_run_known(deployment: Deployment) -> Answer:
     return done(story)
 
 
-def calendar_reaches(deployment: Deployment) -> Answer:
+def calendar_reaches(deployment: Deployment) -> ItemAnswer:
     """The calendar knows the sessions of the coming year."""
     ahead = (LAST_DAY - deployment.request.today).days
     closures = len(deployment.calendar.closures)
@@ -53,7 +53,7 @@ def calendar_reaches(deployment: Deployment) -> Answer:
     return done(story) if ahead >= CALENDAR_DAYS_AHEAD else failed(story)
 
 
-def packages_pinned(deployment: Deployment) -> Answer:
+def packages_pinned(deployment: Deployment) -> ItemAnswer:
     """The installed packages are those that were tested together."""
     path = configs_folder().parent / CONSTRAINTS
     if not path.is_file():
@@ -72,7 +72,7 @@ def packages_pinned(deployment: Deployment) -> Answer:
     return done(f"{len(present)} installed packages as in {path} ({shown})")
 
 
-def thresholds_present(deployment: Deployment) -> Answer:
+def thresholds_present(deployment: Deployment) -> ItemAnswer:
     """The usual alerts are set, and the one on the model's size fits the bundle."""
     thresholds = deployment.request.settings.thresholds
     shown = ", ".join(f"{t.metric} {t.comparison} {t.bound:g} {t.severity}" for t in thresholds)
@@ -92,7 +92,7 @@ def thresholds_present(deployment: Deployment) -> Answer:
     return done(shown)
 
 
-def somebody_is_told(deployment: Deployment) -> Answer:
+def notifications_configured(deployment: Deployment) -> ItemAnswer:
     """Slack or e-mail is set up; only Airflow sees its connections."""
     settings, connections = deployment.request.settings.notifications, deployment.connections
     slack, smtp = settings.slack_connection, settings.smtp_connection
@@ -106,7 +106,7 @@ def somebody_is_told(deployment: Deployment) -> Answer:
     return done(story) if works else still_open(f"{story}: nobody would be told")
 
 
-def metrics_sent(deployment: Deployment) -> Answer:
+def metrics_sent(deployment: Deployment) -> ItemAnswer:
     """The statsd exporter is named, and its name resolves."""
     statsd = deployment.request.settings.statsd
     if statsd.host is None:

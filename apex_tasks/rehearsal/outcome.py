@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict
 from apex_tasks.refusal import CheckFailed
 
 
-class Verdict(StrEnum):
+class StageVerdict(StrEnum):
     """Whether a part did what it must."""
 
     PASSED = "passed"
     FAILED = "failed"
 
 
-class Outcome(BaseModel):
+class StageOutcome(BaseModel):
     """What every part of the rehearsal leaves.
 
     Attributes
@@ -34,7 +34,7 @@ class Outcome(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     part: ClassVar[str]
-    verdict: Verdict
+    verdict: StageVerdict
     problems: tuple[str, ...]
 
     def require_passed(self) -> Self:
@@ -45,7 +45,7 @@ class Outcome(BaseModel):
         CheckFailed
             Names every problem.
         """
-        if self.verdict is Verdict.FAILED:
+        if self.verdict is StageVerdict.FAILED:
             raise CheckFailed(
                 f"the {self.part} failed",
                 expected="no problem",
@@ -56,6 +56,6 @@ class Outcome(BaseModel):
         return self
 
 
-def verdict_on(problems: Sequence[str]) -> Verdict:
+def verdict_on(problems: Sequence[str]) -> StageVerdict:
     """Passed when there is no problem."""
-    return Verdict.FAILED if problems else Verdict.PASSED
+    return StageVerdict.FAILED if problems else StageVerdict.PASSED

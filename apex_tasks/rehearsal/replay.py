@@ -17,7 +17,7 @@ from apex_tasks.market.calendar import FIRST_DAY, TseCalendar
 from apex_tasks.monitoring import alerts
 from apex_tasks.monitoring.alerts import Alert
 from apex_tasks.refusal import Refusal
-from apex_tasks.rehearsal.outcome import Outcome, verdict_on
+from apex_tasks.rehearsal.outcome import StageOutcome, verdict_on
 from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.settings import ApexSettings, Severity
 
@@ -72,7 +72,7 @@ class MonthOutcome(BaseModel):
         ]
 
 
-class MonthlyRehearsal(Outcome):
+class MonthlyRehearsal(StageOutcome):
     """Outcome of the monthly rehearsal.
 
     Attributes

@@ -18,7 +18,7 @@ from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monthly.score import score
 from apex_tasks.monthly.validate_bundle import validate_bundle
 from apex_tasks.refusal import Refusal
-from apex_tasks.rehearsal.outcome import Outcome, verdict_on
+from apex_tasks.rehearsal.outcome import StageOutcome, verdict_on
 from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.rehearsal.score_comparison import SessionComparison, compare_passes
 from apex_tasks.settings import InferenceSettings
@@ -47,7 +47,7 @@ class PassDescription(BaseModel):
     dataset_sha256: str
 
 
-class SmokeReport(Outcome):
+class SmokeReport(StageOutcome):
     """Outcome of the smoke test.
 
     Attributes
@@ -117,7 +117,7 @@ def smoke_test(
     first = score_together(request, calendar, progress)
     if progress:
         progress(SCORING_AGAIN, 0, len(first.scores))
-    second = score_apart(request, list(first.scores), progress)
+    second = score_independently(request, list(first.scores), progress)
     return judge(first, second, request.settings.ranking.top_k)
 
 
@@ -144,7 +144,7 @@ def score_together(
     return _scored_pass(how, market.bundle, dataset_sha256, scores)
 
 
-def score_apart(
+def score_independently(
     request: RehearsalRequest, sessions: Sequence[dt.date], progress: ReportProgress | None = None
 ) -> ScoredPass:
     """Score sessions one by one, each from the files, with other batches and workers."""

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from apex_tasks.published import audit
 from apex_tasks.published.portfolio import last_published_before
-from apex_tasks.rehearsal.deployment import Answer, Deployment, done, failed, still_open
+from apex_tasks.rehearsal.deployment import Deployment, ItemAnswer, done, failed, still_open
 from apex_tasks.store import Store, local_path, write_file
 
 MONTHS_OF_ROOM = 12
@@ -19,7 +19,7 @@ GIB = 2**30
 PROBE = "rehearsal"
 
 
-def store_writable(deployment: Deployment) -> Answer:
+def store_writable(deployment: Deployment) -> ItemAnswer:
     """A file can be written and read back, and a lock that one process holds keeps others out."""
     store = deployment.store
     _write_and_remove(store)
@@ -35,7 +35,7 @@ def store_writable(deployment: Deployment) -> Answer:
     return done(f"{root}: written, read back, locked")
 
 
-def audit_trail_verifies(deployment: Deployment) -> Answer:
+def audit_trail_verifies(deployment: Deployment) -> ItemAnswer:
     """The trail is a whole chain, and every published file is as it was published."""
     report = audit.verify(deployment.store)
     if report.problems:
@@ -45,7 +45,7 @@ def audit_trail_verifies(deployment: Deployment) -> Answer:
     return done(f"{report.records} records, every published file as recorded")
 
 
-def room_for_panels(deployment: Deployment) -> Answer:
+def room_for_panels(deployment: Deployment) -> ItemAnswer:
     """Free space for a year of panels, by far the largest artifacts."""
     root = local_path(deployment.store.root)
     panel = deployment.panel_bytes
@@ -60,7 +60,7 @@ def room_for_panels(deployment: Deployment) -> Answer:
     return done(story) if free >= MONTHS_OF_ROOM * panel else still_open(f"{story}: less than a year")
 
 
-def book_to_start_from(deployment: Deployment) -> Answer:
+def book_to_start_from(deployment: Deployment) -> ItemAnswer:
     """The rebalance before the next scheduled one is published."""
     rebalance, calendar = deployment.next_rebalance, deployment.calendar
     nth_session = deployment.request.settings.schedule.nth_session

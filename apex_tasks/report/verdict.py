@@ -26,7 +26,7 @@ _DEMANDS = {
 }
 
 
-class State(StrEnum):
+class ReportState(StrEnum):
     """How a month stands."""
 
     OK = "ok"
@@ -34,7 +34,7 @@ class State(StrEnum):
     ALERT = "alert"
 
 
-_WORDS = {State.OK: "OK", State.WARNED: "OK, WITH WARNINGS", State.ALERT: "ATTENTION"}
+_WORDS = {ReportState.OK: "OK", ReportState.WARNED: "OK, WITH WARNINGS", ReportState.ALERT: "ATTENTION"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Verdict:
         part of a month's result, it stands in execution.json.
     """
 
-    state: State
+    state: ReportState
     word: str
     sentence: str
     judgements: tuple[Judgement, ...]
@@ -112,7 +112,7 @@ def verdict_of(run: Mapping[str, Any]) -> Verdict:
     run
         Content of run.json.
     """
-    state = State.ALERT if run["alerts"] else State.WARNED if run["warnings"] else State.OK
+    state = ReportState.ALERT if run["alerts"] else ReportState.WARNED if run["warnings"] else ReportState.OK
     return Verdict(state, _WORDS[state], _sentence(run), _judge(run))
 
 

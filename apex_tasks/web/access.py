@@ -15,7 +15,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ServeSettings
 from apex_tasks.web.errors import ApiError
-from apex_tasks.web.file_stamps import Stamp, file_stamp
+from apex_tasks.web.file_fingerprint import Stamp, file_fingerprint
 
 MIN_KEY_LENGTH = 16
 NO_KEY_NEEDED: dict[str, Any] = {"security": [{}]}
@@ -51,7 +51,7 @@ class KeyRing:
         Refusal
             The file of keys cannot be read, holds no key, or one that is too short.
         """
-        if self._file is not None and (stamp := file_stamp(self._file)) != self._stamp:
+        if self._file is not None and (stamp := file_fingerprint(self._file)) != self._stamp:
             self._read = _keys_of(self._file)
             self._stamp = stamp
         return self._named + self._read

@@ -16,7 +16,7 @@ import apex_tasks
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.settings import ApexSettings, ServeSettings
 from apex_tasks.store import Store
-from apex_tasks.web.errors import BugBarrier, add_error_handlers, documented
+from apex_tasks.web.errors import UnhandledErrorMiddleware, add_error_handlers, documented
 from apex_tasks.web.metrics_routes import metrics_router
 from apex_tasks.web.middleware.limits import BodyTimeout, DeclaredSizeLimit, RateLimit
 from apex_tasks.web.middleware.security_headers import DATA_HEADERS, SecurityHeaders
@@ -113,7 +113,7 @@ def create_app(
         counted = [Middleware(MetricsMiddleware, metrics=metrics)]
     answers = [
         Middleware(SecurityHeaders, headers=DATA_HEADERS, docs=(DOCS_PATH, DOCS_FILES) if docs else ()),
-        Middleware(BugBarrier),
+        Middleware(UnhandledErrorMiddleware),
     ]
     middleware = [
         *counted,

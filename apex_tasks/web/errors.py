@@ -120,7 +120,7 @@ def _internal_error(number: str) -> Response:
     return error_response(500, [Problem(field=None, reason=f"internal error {number}")])
 
 
-class BugBarrier:
+class UnhandledErrorMiddleware:
     """Middleware that answers an unforeseen error with an id and writes the traceback to the log only.
 
     Parameters

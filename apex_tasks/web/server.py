@@ -79,7 +79,7 @@ def serve(source: InputSource, settings: ApexSettings, *, use_cache: bool) -> No
     import uvicorn
 
     _log_to_stderr()
-    app = make_app(source, settings, use_cache=use_cache, on_first_inputs=_spare_the_collector)
+    app = make_app(source, settings, use_cache=use_cache, on_first_inputs=_freeze_gc)
     listening = _listen(settings.serve.host, settings.serve.port)
     host, port = listening.getsockname()[:2]
     logger.info("Listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
@@ -97,7 +97,7 @@ def serve(source: InputSource, settings: ApexSettings, *, use_cache: bool) -> No
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _spare_the_collector() -> None:
+def _freeze_gc() -> None:
     """Keep what the libraries have loaded out of every later garbage collection.
 
     One over all of it stops every request for about 150 ms, and the first used to fall among the first requests.

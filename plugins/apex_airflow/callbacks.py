@@ -2,13 +2,13 @@
 
 | callback | runs in | tells |
 |---|---|---|
-| `tell_task_failure` | worker | why the task failed, at once |
-| `tell_retry` | worker | nobody: one line in the log |
-| `ask_approval` | worker | that a person must approve the month, once for each time the task asks |
-| `tell_published` | worker | the month's portfolio and the alerts that did not stop it |
-| `tell_deviation` | worker | live figures that deviate from their benchmarks, each once a month |
-| `tell_run_failure` | DAG processor | only what no task could tell, such as a killed process |
-| `tell_deadline` | triggerer | that the run is late, unless its failure was told |
+| `notify_task_failure` | worker | why the task failed, at once |
+| `notify_retry` | worker | nobody: one line in the log |
+| `request_approval` | worker | that a person must approve the month, once for each time the task asks |
+| `notify_published` | worker | the month's portfolio and the alerts that did not stop it |
+| `notify_deviation` | worker | live figures that deviate from their benchmarks, each once a month |
+| `notify_run_failure` | DAG processor | only what no task could tell, such as a killed process |
+| `notify_deadline` | triggerer | that the run is late, unless its failure was told |
 
 Each cause is told once by each channel; `apex_tasks.notifications.sent_log` keeps count.
 """
@@ -28,12 +28,12 @@ from airflow.sdk.configuration import conf
 
 from apex_airflow.channels import CHANNELS, deliver
 from apex_airflow.queued_at_deadline import QueuedAtDeadline
-from apex_airflow.tasks import APPROVAL, DATASET_FRESH, WAITING, refusal_behind, request_of
+from apex_airflow.tasks import APPROVAL, DATASET_FRESH, WAITING, refusal_from, run_request_from
 from apex_tasks.settings import DeadlineSettings, Severity, load_settings
 
 if TYPE_CHECKING:
-    from apex_tasks.notifications.messages import Notice, Run
-    from apex_tasks.notifications.sent_log import NoticeLedger
+    from apex_tasks.notifications.messages import Notification, Run
+    from apex_tasks.notifications.sent_log import SentLog
     from apex_tasks.refusal import Refusal
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def deadline_alerts(deadlines: DeadlineSettings) -> list[DeadlineAlert]:
         DeadlineAlert(
             reference=QueuedAtDeadline(),
             interval=timedelta(minutes=minutes),
-            callback=AsyncCallback(tell_deadline, kwargs={"severity": str(severity), "minutes": minutes}),
+            callback=AsyncCallback(notify_deadline, kwargs={"severity": str(severity), "minutes": minutes}),
             name=f"not published after {minutes:g} minutes ({severity})",
         )
         for severity, minutes in (
@@ -67,24 +67,24 @@ def deadline_alerts(deadlines: DeadlineSettings) -> list[DeadlineAlert]:
     ]
 
 
-def tell_task_failure(context: Any) -> None:
+def notify_task_failure(context: Any) -> None:
     """Tell why a task failed; called once its last attempt has."""
     from apex_tasks.notifications.messages import task_failed
     from apex_tasks.notifications.sent_log import failure_of
 
     ti, error = context["ti"], context.get("exception")
-    notice = task_failed(_run(ti.dag_id, ti.run_id), ti.task_id, refusal_behind(error) or error, ti.log_url)
+    notice = task_failed(_run(ti.dag_id, ti.run_id), ti.task_id, refusal_from(error) or error, ti.log_url)
     deliver(notice, _ledger(context), failure_of(ti.task_id))
 
 
-def tell_retry(context: Any) -> None:
+def notify_retry(context: Any) -> None:
     """Leave a line in the log: the next attempt may succeed."""
     ti = context["ti"]
     error = context.get("exception")
     log.warning("Attempt %d of %s failed and is repeated: %s", ti.try_number, ti.task_id, error)
 
 
-def approval_question(context: Any, plan: Any, until: dt.datetime) -> Notice:
+def approval_question(context: Any, plan: Any, until: dt.datetime) -> Notification:
     """Build the question whether a month is published, for Airflow's page and for the message that leads there.
 
     Parameters
@@ -101,7 +101,7 @@ def approval_question(context: Any, plan: Any, until: dt.datetime) -> Notice:
     from apex_tasks.notifications.messages import approval_wanted
     from apex_tasks.store import Store
 
-    ti, request = context["ti"], request_of(context)
+    ti, request = context["ti"], run_request_from(context)
     store, plan = Store(request.settings.home), PlanReference.model_validate(plan)
     run = _run(ti.dag_id, ti.run_id)
     return approval_wanted(
@@ -115,12 +115,12 @@ def approval_question(context: Any, plan: Any, until: dt.datetime) -> Notice:
     )
 
 
-def ask_approval(context: Any, question: Notice) -> None:
+def request_approval(context: Any, question: Notification) -> None:
     """Send the question; every attempt of the task asks anew, because the page knows only its newest question."""
     deliver(question, _ledger(context), f"{ASKED_PREFIX}{context['ti'].try_number}")
 
 
-def tell_published(context: Any) -> None:
+def notify_published(context: Any) -> None:
     """Tell of the published month; a callback of the publish task."""
     from apex_tasks.monitoring.alerts import evaluate_latency
     from apex_tasks.monthly.apply_costs import PlanReference
@@ -130,7 +130,7 @@ def tell_published(context: Any) -> None:
     from apex_tasks.notifications.messages import published
     from apex_tasks.store import Store
 
-    ti, request = context["ti"], request_of(context)
+    ti, request = context["ti"], run_request_from(context)
     store = Store(request.settings.home)
     plan = PlanReference.model_validate(ti.xcom_pull(task_ids="apply_costs"))
     scores = ScoresReference.model_validate(ti.xcom_pull(task_ids="infer"))
@@ -145,7 +145,7 @@ def tell_published(context: Any) -> None:
     deliver(notice, _ledger(context), PUBLISHED)
 
 
-def tell_deviation(context: Any) -> None:
+def notify_deviation(context: Any) -> None:
     """Tell of figures that deviate; a callback of the judging task.
 
     The runs of a month share one mark per figure, so that what stays broken is not told every day again; the next
@@ -166,7 +166,7 @@ def tell_deviation(context: Any) -> None:
     deliver(deviated(_run(ti.dag_id, ti.run_id), report), ledger, *causes)
 
 
-def tell_run_failure(context: Any) -> None:
+def notify_run_failure(context: Any) -> None:
     """Tell of a failed run what its tasks could not: a killed process runs no callback of its own."""
     from apex_tasks.notifications.messages import run_failed, task_failed
     from apex_tasks.notifications.sent_log import failure_of
@@ -180,12 +180,12 @@ def tell_run_failure(context: Any) -> None:
         deliver(run_failed(run, context["reason"]), ledger, failure_of(run.run_id))
 
 
-async def tell_deadline(severity: str, minutes: float, context: Any) -> None:
+async def notify_deadline(severity: str, minutes: float, context: Any) -> None:
     """Tell that a run has not published in time, by its state at this moment."""
-    await asyncio.to_thread(_tell_deadline, Severity(severity), minutes, context)
+    await asyncio.to_thread(_notify_deadline, Severity(severity), minutes, context)
 
 
-def _tell_deadline(severity: Severity, minutes: float, context: Any) -> None:
+def _notify_deadline(severity: Severity, minutes: float, context: Any) -> None:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     from apex_tasks.notifications.messages import deadline_passed
@@ -199,7 +199,7 @@ def _tell_deadline(severity: Severity, minutes: float, context: Any) -> None:
     ledger, channels, tasks = _ledger_of(dag_id, run_id, attempt=0), CHANNELS, _task_states(dag_id, run_id)
     if state == "failed":
         began = dt.datetime.fromisoformat(run["start_date"] or run["queued_at"])
-        channels = tuple(channel for channel in CHANNELS if not _failure_told(ledger, began, channel))
+        channels = tuple(channel for channel in CHANNELS if not _failure_sent(ledger, began, channel))
     notice = deadline_passed(
         _run(dag_id, run_id),
         severity,
@@ -214,11 +214,11 @@ def _tell_deadline(severity: Severity, minutes: float, context: Any) -> None:
 
 
 def _run(dag_id: str, run_id: str) -> Run:
-    from apex_tasks.notifications.messages import NOBODY_IS_HIT, NOBODY_WATCHES, RERUN_IS_SAFE, Run
+    from apex_tasks.notifications.messages import NO_IMPACT, NOBODY_WATCHES_THE_BOOK, RERUN_IS_SAFE, Run
 
     airflow = conf.get("api", "base_url", fallback="http://localhost:8080/").rstrip("/")
     url = f"{airflow}/dags/{dag_id}/runs/{quote(run_id)}"
-    hit = {PERFORMANCE: NOBODY_WATCHES, REHEARSAL: NOBODY_IS_HIT}.get(dag_id, RERUN_IS_SAFE)
+    hit = {PERFORMANCE: NOBODY_WATCHES_THE_BOOK, REHEARSAL: NO_IMPACT}.get(dag_id, RERUN_IS_SAFE)
     return Run(dag_id, run_id, url, load_settings().notifications.runbook, hit)
 
 
@@ -230,21 +230,21 @@ def _answer_at(run: Run) -> str:
     return f"{run.url}/tasks/{APPROVAL}/required_actions"
 
 
-def _ledger(context: Any) -> NoticeLedger:
+def _ledger(context: Any) -> SentLog:
     # Airflow leaves the run out of a DAG callback's context when it knows no task to blame.
     attempt = context["dag_run"].clear_number if "dag_run" in context else 0
     return _ledger_of(context["dag"].dag_id, context["run_id"], attempt)
 
 
-def _ledger_of(dag_id: str, run_id: str, attempt: int) -> NoticeLedger:
-    from apex_tasks.notifications.sent_log import NoticeLedger
+def _ledger_of(dag_id: str, run_id: str, attempt: int) -> SentLog:
+    from apex_tasks.notifications.sent_log import SentLog
 
-    return NoticeLedger(load_settings().home, dag_id, run_id, attempt)
+    return SentLog(load_settings().home, dag_id, run_id, attempt)
 
 
-def _failure_told(ledger: NoticeLedger, since: dt.datetime, channel: str) -> bool:
+def _failure_sent(ledger: SentLog, since: dt.datetime, channel: str) -> bool:
     try:
-        return ledger.failure_told_since(since, channel)
+        return ledger.failure_sent_since(since, channel)
     except OSError as error:
         log.warning("The store does not say what was told: %s", error)
         return False

@@ -12,8 +12,8 @@ from airflow.sdk.log import redact
 from apex_tasks.settings import NotificationSettings, load_settings
 
 if TYPE_CHECKING:
-    from apex_tasks.notifications.messages import Notice
-    from apex_tasks.notifications.sent_log import NoticeLedger
+    from apex_tasks.notifications.messages import Notification
+    from apex_tasks.notifications.sent_log import SentLog
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class ChannelOff(Exception):
     """This channel is not set up; the message says what is missing."""
 
 
-def deliver(notice: Notice, ledger: NoticeLedger, *causes: str, channels: Sequence[str] = CHANNELS) -> None:
+def deliver(notice: Notification, ledger: SentLog, *causes: str, channels: Sequence[str] = CHANNELS) -> None:
     """Send a message by every channel that has not told of all its causes yet.
 
     Nothing is raised: a server that is down, a missing connection and an unreachable store are one line in the log.
@@ -99,7 +99,7 @@ def _email(settings: NotificationSettings) -> Any:
 _NOTIFIERS: dict[str, Callable[[NotificationSettings], Any]] = {SLACK: _slack, EMAIL: _email}
 
 
-def _claim(ledger: NoticeLedger, cause: str, channel: str) -> bool:
+def _claim(ledger: SentLog, cause: str, channel: str) -> bool:
     try:
         return ledger.claim(cause, channel)
     except Exception as error:
@@ -108,7 +108,7 @@ def _claim(ledger: NoticeLedger, cause: str, channel: str) -> bool:
         return True
 
 
-def _release(ledger: NoticeLedger, cause: str, channel: str) -> None:
+def _release(ledger: SentLog, cause: str, channel: str) -> None:
     try:
         ledger.release(cause, channel)
     except Exception as error:

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from apex_airflow.tasks import WAITING, refusal_fails, request_of
+from apex_airflow.tasks import WAITING, fail_on_refusal, run_request_from
 from apex_tasks.market.calendar import TOKYO
 from apex_tasks.refusal import Refusal
 
@@ -24,8 +24,8 @@ class DatasetFreshSensor(BaseSensorOperator):
         """Look once at the parquet footer and the rows per day near the as-of session."""
         from apex_tasks.dataset.freshness import check_freshness
 
-        with refusal_fails():
-            request = request_of(context)
+        with fail_on_refusal():
+            request = run_request_from(context)
         try:
             state = check_freshness(request.dataset, request.as_of, request.settings.freshness)
             refusal = None if state.ready else state.refusal()
@@ -46,7 +46,7 @@ class DatasetFreshSensor(BaseSensorOperator):
         try:
             return super().execute(context)
         except AirflowSensorTimeout:
-            with refusal_fails():
+            with fail_on_refusal():
                 raise self._refusal from None
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from apex_tasks.performance.run import PerformanceRun
 
 
-def look_of(context: Any) -> PerformanceRun:
+def performance_run_from(context: Any) -> PerformanceRun:
     """Build the look whose steps the tasks call, the same in every task of a run.
 
     Raises

@@ -11,14 +11,14 @@ from airflow.sdk import BaseNotifier, Param
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import ParamValidationError
 
-from apex_airflow.callbacks import approval_question, ask_approval
-from apex_airflow.tasks import DRAFT, refusal_fails, run_of
+from apex_airflow.callbacks import approval_question, request_approval
+from apex_airflow.tasks import DRAFT, fail_on_refusal, monthly_run_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from apex_tasks.monthly.approval import Answer
-    from apex_tasks.notifications.messages import Notice
+    from apex_tasks.monthly.approval import ApprovalAnswer
+    from apex_tasks.notifications.messages import Notification
     from apex_tasks.refusal import Refusal
 
 NOTE = "note"
@@ -60,8 +60,8 @@ class PortfolioApproval(ApprovalOperator):
     def execute(self, context: Any) -> None:
         """Draft; return at once when nobody has to be asked, else ask and wait."""
         context = self._of_the_run(context)
-        with refusal_fails():
-            run, plan = run_of(context), self.steps[-1]
+        with fail_on_refusal():
+            run, plan = monthly_run_from(context), self.steps[-1]
             drafted = run.draft(*self.steps)
             context["ti"].xcom_push(DRAFT, drafted.model_dump(mode="json"))
             if not run.awaits_approval(plan, drafted, context["dag_run"].clear_number):
@@ -77,28 +77,32 @@ class PortfolioApproval(ApprovalOperator):
     def execute_complete(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
         """Record the answer, or that there was none in time; fail unless it is yes."""
         context = self._of_the_run(context)
-        with refusal_fails():
+        with fail_on_refusal():
             answer = self._answer(context, event)
             drafted = context["ti"].xcom_pull(task_ids=self.task_id, key=DRAFT)
             attempt = context["dag_run"].clear_number
-            return run_of(context).decide(self.steps[-1], drafted, answer, attempt).model_dump(mode="json")
+            return (
+                monthly_run_from(context)
+                .decide(self.steps[-1], drafted, answer, attempt)
+                .model_dump(mode="json")
+            )
 
-    def _answer(self, context: Any, event: Mapping[str, Any]) -> Answer:
+    def _answer(self, context: Any, event: Mapping[str, Any]) -> ApprovalAnswer:
         from pydantic import ValidationError
 
-        from apex_tasks.monthly.approval import Answer, Outcome
+        from apex_tasks.monthly.approval import ApprovalAnswer, ApprovalOutcome
 
-        outcome = Outcome.APPROVED
+        outcome = ApprovalOutcome.APPROVED
         try:
             super().execute_complete(context, dict(event))
         except HITLTimeoutError:
-            return Answer(outcome=Outcome.TIMED_OUT)
+            return ApprovalAnswer(outcome=ApprovalOutcome.TIMED_OUT)
         except HITLRejectException:
-            outcome = Outcome.REJECTED
+            outcome = ApprovalOutcome.REJECTED
         except (ValueError, ParamValidationError) as error:
             raise _not_understood(error) from None
         try:
-            return Answer(
+            return ApprovalAnswer(
                 outcome=outcome,
                 by=event["responded_by_user"],
                 at=event["responded_at"],
@@ -116,13 +120,13 @@ class PortfolioApproval(ApprovalOperator):
 class QuestionNotifier(BaseNotifier):
     """Sends the question by Slack and e-mail; whatever fails there, the question stands in Airflow."""
 
-    def __init__(self, question: Notice) -> None:
+    def __init__(self, question: Notification) -> None:
         super().__init__()
         self.question = question
 
     def notify(self, context: Any) -> None:
         """Send it."""
-        ask_approval(context, self.question)
+        request_approval(context, self.question)
 
 
 def _not_understood(error: Exception) -> Refusal:

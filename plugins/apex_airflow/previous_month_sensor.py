@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from apex_airflow.tasks import refusal_fails, request_of
+from apex_airflow.tasks import fail_on_refusal, run_request_from
 from apex_tasks.refusal import Refusal
 
 SLOT_RUN_TYPES = ("scheduled", "backfill")
@@ -19,7 +19,7 @@ MAKE_UP = (
 )
 
 
-class MonthBeforeSensor(BaseSensorOperator):
+class PreviousMonthSensor(BaseSensorOperator):
     """Keeps the books of several months in order while their early steps overlap.
 
     A scheduled or backfilled run waits while the run of the rebalance before it is under way. Where that run
@@ -37,8 +37,8 @@ class MonthBeforeSensor(BaseSensorOperator):
 
         if context["dag_run"].run_type not in SLOT_RUN_TYPES:
             return True
-        with refusal_fails():
-            request, calendar = request_of(context), TseCalendar.load()
+        with fail_on_refusal():
+            request, calendar = run_request_from(context), TseCalendar.load()
             store, nth_session = Store(request.settings.home), request.settings.schedule.nth_session
             before = calendar.previous_rebalance_session(request.rebalance_date, nth_session)
             if latest_version(store, before) is not None:
@@ -64,7 +64,7 @@ class MonthBeforeSensor(BaseSensorOperator):
         try:
             return super().execute(context)
         except AirflowSensorTimeout:
-            with refusal_fails():
+            with fail_on_refusal():
                 raise self._refusal from None
 
     def _runs(self, context: Any, slot: dt.datetime, *states: str) -> int:

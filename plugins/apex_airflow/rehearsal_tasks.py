@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from apex_tasks.settings import NotificationSettings
 
 
-def rehearsal_of(context: Any) -> DayZero:
+def rehearsal_from(context: Any) -> DayZero:
     """Build the rehearsal of a run; today is the Tokyo date of its due time."""
     from apex_tasks.market.calendar import TseCalendar, tokyo_date
     from apex_tasks.rehearsal.day_zero import DayZero

@@ -50,9 +50,9 @@ def read_run_state(dag_id: str, run_id: str, airflow: str) -> RunState | None:
             select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
         ).all()
         tasks = {one.task_id: one for one in sorted(instances, key=_start)}
-        published = _left(session, tasks.get(PUBLISH), "return_value", "success")
-        draft = _left(session, tasks.get(APPROVAL), DRAFT, *BEGUN)
-        waiting = _left(
+        published = _xcom_of(session, tasks.get(PUBLISH), "return_value", "success")
+        draft = _xcom_of(session, tasks.get(APPROVAL), DRAFT, *BEGUN)
+        waiting = _xcom_of(
             session, tasks.get(DATASET_FRESH), WAITING, "running", "up_for_reschedule", "up_for_retry"
         )
         return RunState(
@@ -64,7 +64,7 @@ def read_run_state(dag_id: str, run_id: str, airflow: str) -> RunState | None:
                     task_id=one.task_id,
                     state=None if one.state is None else str(one.state),
                     page=f"{page}/tasks/{quote(one.task_id, safe='')}",
-                    refusal=_refusal(_left(session, one, REFUSAL, "failed")),
+                    refusal=_refusal(_xcom_of(session, one, REFUSAL, "failed")),
                 )
                 for one in tasks.values()
             ),
@@ -81,7 +81,7 @@ def _start(one: Any) -> tuple[bool, str, str]:
     return one.start_date is None, str(one.start_date), one.task_id
 
 
-def _left(session: Any, task: Any, key: str, *states: str) -> Mapping[str, Any]:
+def _xcom_of(session: Any, task: Any, key: str, *states: str) -> Mapping[str, Any]:
     """What a task left, where it is in one of these states: cleared, it still has what it left the time before."""
     from airflow.models.xcom import XComModel
 

@@ -32,7 +32,7 @@ REFUSAL = "refusal"
 """XCom in which any task leaves why it was refused, for the run's tab."""
 
 
-def request_of(context: Any) -> RunRequest:
+def run_request_from(context: Any) -> RunRequest:
     """Resolve the run's request from its parameters and due time; the same in every task of a run.
 
     A run that was triggered by hand or by an asset has no logical date: its `run_after` stands for it.
@@ -49,37 +49,37 @@ def request_of(context: Any) -> RunRequest:
     )
 
 
-def run_of(context: Any) -> MonthlyRun:
+def monthly_run_from(context: Any) -> MonthlyRun:
     """Build the run whose steps the tasks call."""
     from apex_tasks.market.calendar import TseCalendar
     from apex_tasks.monthly.run import MonthlyRun
     from apex_tasks.store import Store
 
-    request = request_of(context)
+    request = run_request_from(context)
     return MonthlyRun(request, Store(request.settings.home), TseCalendar.load(), context["run_id"])
 
 
 @contextmanager
-def refusal_fails() -> Iterator[None]:
+def fail_on_refusal() -> Iterator[None]:
     """Turn a refusal into a failure that is not retried: another try would meet the same input."""
     from apex_tasks.refusal import Refusal
 
     try:
         yield
     except Refusal as refusal:
-        _leave(refusal)
+        _push_refusal(refusal)
         raise AirflowFailException(str(refusal)) from None
 
 
-def _leave(refusal: Refusal) -> None:
+def _push_refusal(refusal: Refusal) -> None:
     try:
         get_current_context()["ti"].xcom_push(REFUSAL, redact(vars(refusal)))
     except Exception as error:  # the failure itself matters more than where else it can be read
         log.warning("The run's tab will not say why: %s: %s", type(error).__name__, error)
 
 
-def refusal_behind(error: BaseException | None) -> Refusal | None:
-    """The refusal that `refusal_fails` turned into this failure, or None for any other error."""
+def refusal_from(error: BaseException | None) -> Refusal | None:
+    """The refusal that `fail_on_refusal` turned into this failure, or None for any other error."""
     from apex_tasks.refusal import Refusal
 
     cause = None if error is None else error.__context__
@@ -93,7 +93,7 @@ def step(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         from pydantic import BaseModel
 
-        with refusal_fails():
+        with fail_on_refusal():
             result = function(*args, **kwargs)
         return result.model_dump(mode="json") if isinstance(result, BaseModel) else result
 

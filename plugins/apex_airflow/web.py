@@ -80,7 +80,7 @@ def _application() -> Any:
     from apex_tasks.settings import load_settings
     from apex_tasks.web.access import ScraperAccess
     from apex_tasks.web.app import Access, create_app
-    from apex_tasks.web.pages.responses import answer_readably
+    from apex_tasks.web.pages.responses import install_error_pages
     from apex_tasks.web.pages.routes import published_pages, run_pages
 
     of_portfolios = requires_access_dag(method="GET", param_dag_id=DAG_ID)
@@ -93,7 +93,7 @@ def _application() -> Any:
             run_pages(DAG_ID, read_run_state),
             dependencies=[Depends(get_user), Depends(check_ids), Depends(of_the_run)],
         )
-        answer_readably(application, _login)
+        install_error_pages(application, _login)
 
     access = Access(callers=of_portfolios, probes=ScraperAccess(TOKEN_VARIABLE))
     return create_app(load_settings, access, TseCalendar.load(), pages=add_pages)

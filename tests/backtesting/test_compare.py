@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from apex_tasks.backtesting.backtest import BacktestRequest, Market, backtest, open_market
-from apex_tasks.backtesting.compare import VARIANTS, Comparison, compare
+from apex_tasks.backtesting.compare import VARIANTS, PolicyComparison, compare
 from apex_tasks.cli import app
 from apex_tasks.monthly.request import with_parameters
 from apex_tasks.settings import PortfolioSettings
@@ -34,11 +34,11 @@ def opened(market: SmallMarket) -> Market:
 
 
 @pytest.fixture(scope="module")
-def comparison(opened: Market) -> Comparison:
+def comparison(opened: Market) -> PolicyComparison:
     return compare(opened)
 
 
-def test_every_row_is_the_backtest_with_its_settings(opened: Market, comparison: Comparison) -> None:
+def test_every_row_is_the_backtest_with_its_settings(opened: Market, comparison: PolicyComparison) -> None:
     assert [row.name for row in comparison.variants] == list(VARIANTS)
     for row in comparison.variants:
         result = backtest(opened, with_parameters(opened.request.settings, VARIANTS[row.name]))
@@ -50,7 +50,9 @@ def test_every_row_is_the_backtest_with_its_settings(opened: Market, comparison:
         assert row.sharpe_interval.estimate == pytest.approx(result.performance.sharpe_ratio, rel=1e-12)
 
 
-def test_differences_are_to_the_baseline_on_the_same_days(opened: Market, comparison: Comparison) -> None:
+def test_differences_are_to_the_baseline_on_the_same_days(
+    opened: Market, comparison: PolicyComparison
+) -> None:
     base = backtest(opened)
     for row in comparison.variants:
         result = backtest(opened, with_parameters(opened.request.settings, VARIANTS[row.name]))
@@ -65,7 +67,7 @@ def test_differences_are_to_the_baseline_on_the_same_days(opened: Market, compar
     assert any(row.sharpe_difference for row in comparison.variants)
 
 
-def test_the_best_is_judged_against_all_that_were_tried(comparison: Comparison) -> None:
+def test_the_best_is_judged_against_all_that_were_tried(comparison: PolicyComparison) -> None:
     sharpe = {row.name: row.performance.sharpe_ratio for row in comparison.variants if row.performance}
     assert comparison.best == max(sharpe, key=lambda name: sharpe[name] or -9.0)
     assert comparison.deflated_sharpe is not None
@@ -83,4 +85,4 @@ def test_the_command_prints_the_table(market: SmallMarket, tmp_path: Path) -> No
         assert name in done.stdout
     assert "…" not in done.stdout, "the table must fit 80 columns"
     written = json.loads(out.read_text())
-    assert Comparison.model_validate(written).model_dump(mode="json") == written
+    assert PolicyComparison.model_validate(written).model_dump(mode="json") == written

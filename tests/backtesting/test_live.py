@@ -38,7 +38,7 @@ from tests.support.small_market import (
 )
 
 
-def request_of(
+def run_request_from(
     market: SmallMarket,
     *,
     dataset: Path | None = None,
@@ -60,7 +60,7 @@ def request_of(
 
 
 def opened(market: SmallMarket, **given: object) -> Market:
-    return open_market(request_of(market, **given), CALENDAR)  # type: ignore[arg-type]
+    return open_market(run_request_from(market, **given), CALENDAR)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.support.debian_tools import installed
 
-
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",

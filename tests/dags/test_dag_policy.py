@@ -63,13 +63,13 @@ def test_the_monthly_steps_stand_in_order(bag: DagBag) -> None:
         "validate_bundle": {"build_panel", "infer", "apply_costs", "approval", "publish"},
         "build_panel": {"infer", "apply_costs", "approval", "publish"},
         "infer": {"apply_costs", "approval", "publish"},
-        "month_before": {"apply_costs"},
+        "previous_month": {"apply_costs"},
         "apply_costs": {"approval", "publish"},
         "approval": {"publish"},
         "publish": set(),
     }
     assert dag.get_task("dataset_fresh").reschedule
-    assert dag.get_task("month_before").reschedule
+    assert dag.get_task("previous_month").reschedule
     assert [asset.name for asset in dag.get_task("publish").outlets] == ["apex_portfolio"]
 
 

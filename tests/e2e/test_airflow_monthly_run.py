@@ -40,7 +40,7 @@ TASKS = (
     "validate_bundle",
     "build_panel",
     "infer",
-    "month_before",
+    "previous_month",
     "apply_costs",
     "approval",
     "publish",
@@ -53,15 +53,15 @@ def _latest_due() -> dt.date:
     """The rebalance day whose opening was last, as seen from now."""
     now = dt.datetime.now(dt.UTC)
     day = CALENDAR.latest_rebalance_session(tokyo_date(now))
-    return day if CALENDAR.rebalance_instant(day) <= now else _month_before(day)
+    return day if CALENDAR.rebalance_instant(day) <= now else _previous_month(day)
 
 
-def _month_before(day: dt.date) -> dt.date:
+def _previous_month(day: dt.date) -> dt.date:
     return CALENDAR.latest_rebalance_session(day - dt.timedelta(days=1))
 
 
 LATEST = _latest_due()
-MONTHS = (_month_before(_month_before(LATEST)), _month_before(LATEST), LATEST)
+MONTHS = (_previous_month(_previous_month(LATEST)), _previous_month(LATEST), LATEST)
 AS_OF = {day: CALENDAR.as_of(day) for day in MONTHS}
 
 
@@ -204,7 +204,7 @@ def test_next_run_is_nine_in_tokyo_on_the_right_day(world: World, history: Histo
     assert upcoming.astimezone(dt.timezone(dt.timedelta(hours=9))).strftime("%H:%M") == "09:00"
 
 
-def test_every_month_starts_from_the_book_of_the_month_before(world: World, history: History) -> None:
+def test_every_month_starts_from_the_book_of_the_previous_month(world: World, history: History) -> None:
     assert published_dates(world.store) == list(MONTHS)
     parents = []
     for month in MONTHS:
@@ -365,7 +365,9 @@ def test_changed_bundle_is_refused_at_once_and_nothing_is_published(
     assert state == "failed"
     task = world.client.tasks(DAG_ID, run_id)["validate_bundle"]
     assert (task["state"], task["try_number"]) == ("failed", 1)
-    assert {world.states(run_id)[name] for name in TASKS[2:] if name != "month_before"} == {"upstream_failed"}
+    assert {world.states(run_id)[name] for name in TASKS[2:] if name != "previous_month"} == {
+        "upstream_failed"
+    }
     log = world.client.task_log(DAG_ID, run_id, "validate_bundle")
     assert checkpoint.name in log
     assert all(word in log for word in ("expected=", "received=", "What to do:"))
@@ -373,8 +375,8 @@ def test_changed_bundle_is_refused_at_once_and_nothing_is_published(
 
 
 def test_failed_month_stops_the_next_one_with_a_message(world: World, history: History) -> None:
-    second = _month_before(MONTHS[0])
-    first = _month_before(second)
+    second = _previous_month(MONTHS[0])
+    first = _previous_month(second)
     before = world.published_bytes()
 
     _backfill(world.client, first, second, {})  # no cold start, and no book yet
@@ -390,12 +392,12 @@ def test_failed_month_stops_the_next_one_with_a_message(world: World, history: H
     assert "cold_start" in world.client.task_log(DAG_ID, runs[first], "apply_costs")
     assert world.states(runs[second]) == {
         **dict.fromkeys(TASKS, "success"),
-        "month_before": "failed",
+        "previous_month": "failed",
         "apply_costs": "upstream_failed",
         "approval": "upstream_failed",
         "publish": "upstream_failed",
     }
-    said = world.client.task_log(DAG_ID, runs[second], "month_before")
+    said = world.client.task_log(DAG_ID, runs[second], "previous_month")
     assert "the run of the month before failed" in said
     assert str(first) in said
     assert world.published_bytes() == before

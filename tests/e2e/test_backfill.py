@@ -218,7 +218,7 @@ def story(world: World) -> Story:
     tasks = {month: world.tasks(month) for month in MONTHS[-4:]}
     said = {
         BROKEN: world.log(BROKEN, "apply_costs"),
-        **{month: world.log(month, "month_before") for month in (STOPPED, BY_HAND)},
+        **{month: world.log(month, "previous_month") for month in (STOPPED, BY_HAND)},
     }
     before_repair = published_bytes(world.home)
 
@@ -270,7 +270,7 @@ def test_there_are_22_months_and_each_is_published_once(world: World, story: Sto
     assert audit.verify(store) == audit.AuditReport(22, ())
 
 
-def test_every_month_starts_from_the_book_of_the_month_before(world: World, story: Story) -> None:
+def test_every_month_starts_from_the_book_of_the_previous_month(world: World, story: Story) -> None:
     parents = [portfolio(world.home, month).read_json("run.json")["parent"] for month in MONTHS]
     assert parents == [
         None,
@@ -348,11 +348,11 @@ def test_a_failed_month_stops_those_after_it_and_leaves_those_before(story: Stor
     assert story.states == {month: "failed" if month in failed else "success" for month in MONTHS}
     for month in failed:
         states = {name: task["state"] for name, task in story.tasks[month].items()}
-        first = "apply_costs" if month == BROKEN else "month_before"
+        first = "apply_costs" if month == BROKEN else "previous_month"
         assert states == {
             **dict.fromkeys(EARLY, "success"),
-            **dict.fromkeys(("month_before", "apply_costs", "approval", "publish"), "upstream_failed"),
-            **({"month_before": "success"} if month == BROKEN else {}),
+            **dict.fromkeys(("previous_month", "apply_costs", "approval", "publish"), "upstream_failed"),
+            **({"previous_month": "success"} if month == BROKEN else {}),
             first: "failed",
         }
     assert "a critical alert threshold is broken" in story.said[BROKEN]

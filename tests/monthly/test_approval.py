@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from apex_tasks.monthly.apply_costs import PlanReference
-from apex_tasks.monthly.approval import Answer, Outcome, Person
+from apex_tasks.monthly.approval import ApprovalAnswer, ApprovalOutcome, Person
 from apex_tasks.monthly.draft import DraftReference
 from apex_tasks.monthly.publish import PublishReference
 from apex_tasks.monthly.run import MonthlyRun, run_month
@@ -25,9 +25,9 @@ from tests.support.small_market import JULY, SmallMarket, month, portfolio, publ
 
 ADA = Person(id="7", name="Ada")
 AT = dt.datetime(2025, 7, 1, 0, 30, tzinfo=dt.UTC)
-YES = Answer(outcome=Outcome.APPROVED, by=ADA, at=AT, note="as usual")
-NO = Answer(outcome=Outcome.REJECTED, by=ADA, at=AT, note="one sector")
-SILENCE = Answer(outcome=Outcome.TIMED_OUT)
+YES = ApprovalAnswer(outcome=ApprovalOutcome.APPROVED, by=ADA, at=AT, note="as usual")
+NO = ApprovalAnswer(outcome=ApprovalOutcome.REJECTED, by=ADA, at=AT, note="one sector")
+SILENCE = ApprovalAnswer(outcome=ApprovalOutcome.TIMED_OUT)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Asked:
     def awaits(self, attempt: int = 0) -> bool:
         return self.run.awaits_approval(self.plan, self.draft, attempt)
 
-    def decide(self, answer: Answer, attempt: int = 0) -> None:
+    def decide(self, answer: ApprovalAnswer, attempt: int = 0) -> None:
         self.run.decide(self.plan, self.draft, answer, attempt)
 
     def publish(self) -> PublishReference:
@@ -115,7 +115,7 @@ def test_whether_a_person_was_asked_changes_no_published_byte(
 
 @pytest.mark.parametrize(("answer", "kind"), [(NO, Rejected), (SILENCE, Unanswered)])
 def test_what_was_not_approved_is_recorded_and_asked_again_only_after_a_clear(
-    asked: Asked, answer: Answer, kind: type[Refusal]
+    asked: Asked, answer: ApprovalAnswer, kind: type[Refusal]
 ) -> None:
     with pytest.raises(kind) as refused:
         asked.decide(answer)
@@ -217,12 +217,12 @@ def test_a_run_in_one_process_needs_the_answer_given(asked: Asked) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        {"outcome": Outcome.APPROVED},
-        {"outcome": Outcome.APPROVED, "by": ADA},
-        {"outcome": Outcome.REJECTED, "at": AT},
-        {"outcome": Outcome.TIMED_OUT, "by": ADA, "at": AT},
+        {"outcome": ApprovalOutcome.APPROVED},
+        {"outcome": ApprovalOutcome.APPROVED, "by": ADA},
+        {"outcome": ApprovalOutcome.REJECTED, "at": AT},
+        {"outcome": ApprovalOutcome.TIMED_OUT, "by": ADA, "at": AT},
     ],
 )
 def test_nobody_cannot_answer(said: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Answer(**said)
+        ApprovalAnswer(**said)

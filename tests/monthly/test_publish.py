@@ -341,7 +341,10 @@ def test_run_json_holds_what_determines_the_result(planned: Planned) -> None:
     assert document["as_of"] == "2025-06-30"
     assert document["parent"] is None
     assert set(document["hashes"]) == {"bundle", "checkpoint", "features", "panel", "scores", "plan"}
-    assert set(document["settings"]) == set(type(load_settings()).model_fields) - draft_step.PLACES
+    assert (
+        set(document["settings"])
+        == set(type(load_settings()).model_fields) - draft_step.SETTINGS_OUTSIDE_RESULT
+    )
     libraries = {"jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "torch"}
     assert set(document["versions"]) == {"apex-batch", "python", *libraries}
     orders = published.read_bytes("orders.csv").decode().splitlines()

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apex_tasks.monitoring.alerts import Alert
-from apex_tasks.monthly.summary import MonthSummary, TopName, Verdict
+from apex_tasks.monthly.summary import MonthOutcome, MonthSummary, TopName
 from apex_tasks.notifications.messages import (
-    NOBODY_IS_HIT,
-    NOBODY_WATCHES,
+    NO_IMPACT,
+    NOBODY_WATCHES_THE_BOOK,
     SUBJECT_CHARACTERS,
-    Notice,
+    Notification,
     Run,
     RunbookEntry,
     approval_wanted,
@@ -55,7 +55,7 @@ LATE = Refusal(
 SUMMARY = MonthSummary(
     rebalance_date=dt.date(2025, 11, 4),
     as_of=dt.date(2025, 10, 31),
-    verdict=Verdict.PUBLISHED,
+    verdict=MonthOutcome.PUBLISHED,
     portfolio="2025-11-04/v1",
     folder="/srv/apex/portfolio/2025-11-04/v1",
     parent="2025-10-01/v1",
@@ -95,7 +95,7 @@ class _Text(HTMLParser):
         self.addresses += [value for name, value in attrs if name == "href"]
 
 
-def both(notice: Notice) -> tuple[str, str]:
+def both(notice: Notification) -> tuple[str, str]:
     """What a reader of each channel sees."""
     return _Text(notice.html).text, html.unescape(notice.slack)
 
@@ -141,7 +141,7 @@ def test_each_kind_of_failure_has_its_words_and_its_heading(
 
 
 def test_a_failed_rehearsal_hits_nobody() -> None:
-    rehearsal = Run("apex_rehearsal", RUN.run_id, RUN.url, RUN.runbook, NOBODY_IS_HIT)
+    rehearsal = Run("apex_rehearsal", RUN.run_id, RUN.url, RUN.runbook, NO_IMPACT)
     for run, hit in (
         (RUN, "no portfolio for the month"),
         (rehearsal, "Nobody: a rehearsal publishes nothing"),
@@ -205,7 +205,7 @@ def test_a_published_month_is_summed_up() -> None:
 
 
 def test_a_first_month_starts_from_cash_and_an_unchanged_one_says_so() -> None:
-    summary = SUMMARY.model_copy(update={"parent": None, "verdict": Verdict.UNCHANGED})
+    summary = SUMMARY.model_copy(update={"parent": None, "verdict": MonthOutcome.UNCHANGED})
     notice = published(RUN, summary, (), report_at=REPORT_AT)
     assert "was published already, nothing changed" in notice.subject
     assert ("Starts from", "cash") in notice.facts
@@ -221,10 +221,10 @@ def test_alerts_that_did_not_stop_a_month_stand_in_its_message() -> None:
     assert ("Runbook apex_daily_cost_bps", "docs/runbook.md#high-costs") in notice.links
 
 
-def wanted(*alerts: Alert, asked_before: bool = False, **changes: object) -> Notice:
+def wanted(*alerts: Alert, asked_before: bool = False, **changes: object) -> Notification:
     return approval_wanted(
         RUN,
-        SUMMARY.model_copy(update={"verdict": Verdict.PROPOSED, **changes}),
+        SUMMARY.model_copy(update={"verdict": MonthOutcome.PROPOSED, **changes}),
         alerts,
         until=DUE,
         report_at=f"{RUN.url}/plugin/portfolio",
@@ -274,7 +274,7 @@ def test_what_was_not_approved_leads_to_its_own_heading(kind: type[Refusal], ent
 def test_a_late_run_that_awaits_a_person_says_so_unless_it_has_failed() -> None:
     page = f"{RUN.url}/tasks/approval/required_actions"
 
-    def late(*, failed: bool) -> Notice:
+    def late(*, failed: bool) -> Notification:
         return deadline_passed(
             RUN,
             Severity.WARNING,
@@ -327,7 +327,7 @@ def test_every_heading_that_messages_link_to_is_in_the_runbook() -> None:
     assert {str(entry) for entry in RunbookEntry} - anchors == set()
 
 
-def _comparison(metric: Metric, live: float, verdict: deviation.Verdict) -> deviation.Comparison:
+def _comparison(metric: Metric, live: float, verdict: deviation.MonthOutcome) -> deviation.Comparison:
     return deviation.Comparison(
         metric=metric,
         measure="Sharpe ratio" if metric is Metric.SHARPE else "winning days in %",
@@ -350,8 +350,8 @@ def _report(*attention: CheckName) -> PerformanceReport:
         performance=None,
         intervals={"sharpe_ratio": (-0.5, 1.5)},
         comparisons=(
-            _comparison(Metric.SHARPE, 0.5, deviation.Verdict.DEVIATES),
-            _comparison(Metric.WIN_RATE, 1.1, deviation.Verdict.WITHIN),
+            _comparison(Metric.SHARPE, 0.5, deviation.MonthOutcome.DEVIATES),
+            _comparison(Metric.WIN_RATE, 1.1, deviation.MonthOutcome.WITHIN),
         ),
         turnovers=(RebalanceTurnover(portfolio="2025-10-01/v1", turnover=0.35),),
         mean_turnover=0.35,
@@ -392,6 +392,6 @@ def test_a_deviation_without_a_cause_says_what_is_left_to_do() -> None:
 
 
 def test_a_failure_of_the_watching_hits_nobodys_orders() -> None:
-    watching = Run("apex_performance", "r", "http://airflow/r", "docs/runbook.md", NOBODY_WATCHES)
+    watching = Run("apex_performance", "r", "http://airflow/r", "docs/runbook.md", NOBODY_WATCHES_THE_BOOK)
     for notice in (task_failed(watching, "mark_ledger", REFUSAL, "log"), run_failed(watching, "timed_out")):
-        assert NOBODY_WATCHES in dict(notice.facts).values()
+        assert NOBODY_WATCHES_THE_BOOK in dict(notice.facts).values()

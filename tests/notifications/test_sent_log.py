@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from apex_tasks.notifications.sent_log import NoticeLedger, failure_of
+from apex_tasks.notifications.sent_log import SentLog, failure_of
 
 RUN = "manual__2025-11-04T00:00:00+00:00"
 FAILED = failure_of("infer")
@@ -21,7 +21,7 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_a_cause_is_claimed_once_by_each_channel(home: str) -> None:
-    ledger = NoticeLedger(home, "dag", RUN, 0)
+    ledger = SentLog(home, "dag", RUN, 0)
     assert ledger.claim(FAILED, "slack")
     assert not ledger.claim(FAILED, "slack")
     assert ledger.claim(FAILED, "email")
@@ -29,7 +29,7 @@ def test_a_cause_is_claimed_once_by_each_channel(home: str) -> None:
 
 
 def test_what_could_not_be_sent_is_claimed_again(home: str) -> None:
-    ledger = NoticeLedger(home, "dag", RUN, 0)
+    ledger = SentLog(home, "dag", RUN, 0)
     ledger.claim(FAILED, "slack")
     ledger.release(FAILED, "slack")
     ledger.release(FAILED, "slack")
@@ -40,34 +40,34 @@ def test_what_could_not_be_sent_is_claimed_again(home: str) -> None:
     "other", [("dag", RUN, 1), ("dag", "manual__x", 0), ("dag2", RUN, 0)], ids=["attempt", "run", "dag"]
 )
 def test_another_attempt_run_or_dag_is_told_anew(home: str, other: tuple[str, str, int]) -> None:
-    NoticeLedger(home, "dag", RUN, 0).claim(FAILED, "slack")
-    assert NoticeLedger(home, *other).claim(FAILED, "slack")
+    SentLog(home, "dag", RUN, 0).claim(FAILED, "slack")
+    assert SentLog(home, *other).claim(FAILED, "slack")
 
 
 def test_failures_of_any_attempt_count_from_a_moment_on(home: str) -> None:
     before = dt.datetime.now(dt.UTC)
-    anybody = NoticeLedger(home, "dag", RUN, 0)
-    assert not anybody.failure_told_since(before, "slack")
+    anybody = SentLog(home, "dag", RUN, 0)
+    assert not anybody.failure_sent_since(before, "slack")
     anybody.claim("published", "slack")
-    assert not anybody.failure_told_since(before, "slack")
-    NoticeLedger(home, "dag", RUN, 3).claim(FAILED, "slack")
-    assert anybody.failure_told_since(before, "slack")
-    assert not anybody.failure_told_since(before, "email")
-    assert not anybody.failure_told_since(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1), "slack")
-    assert not NoticeLedger(home, "dag", "other", 0).failure_told_since(before, "slack")
+    assert not anybody.failure_sent_since(before, "slack")
+    SentLog(home, "dag", RUN, 3).claim(FAILED, "slack")
+    assert anybody.failure_sent_since(before, "slack")
+    assert not anybody.failure_sent_since(before, "email")
+    assert not anybody.failure_sent_since(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1), "slack")
+    assert not SentLog(home, "dag", "other", 0).failure_sent_since(before, "slack")
 
 
 def test_a_mark_that_is_still_being_written_counts_as_now(tmp_path: Path) -> None:
-    ledger = NoticeLedger(str(tmp_path), "dag", RUN, 0)
+    ledger = SentLog(str(tmp_path), "dag", RUN, 0)
     before = dt.datetime.now(dt.UTC)
     ledger.claim(FAILED, "slack")
     next(tmp_path.rglob("*.slack")).write_bytes(b"")
-    assert ledger.failure_told_since(before, "slack")
+    assert ledger.failure_sent_since(before, "slack")
 
 
 @pytest.mark.parametrize("run_id", ["../../../x", "a/b", "..", "with space"])
 def test_no_run_id_leaves_the_folder(tmp_path: Path, run_id: str) -> None:
-    assert NoticeLedger(str(tmp_path / "home"), "dag", run_id, 0).claim(failure_of("../../t"), "slack")
+    assert SentLog(str(tmp_path / "home"), "dag", run_id, 0).claim(failure_of("../../t"), "slack")
     [mark] = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert mark.relative_to(tmp_path / "home").parts[0] == "notices"
     assert len(mark.relative_to(tmp_path / "home").parts) == 4
@@ -76,6 +76,6 @@ def test_no_run_id_leaves_the_folder(tmp_path: Path, run_id: str) -> None:
 def test_one_of_many_at_the_same_moment_wins(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         for number in range(20):
-            ledger = NoticeLedger(str(tmp_path), "dag", f"run{number}", 0)
+            ledger = SentLog(str(tmp_path), "dag", f"run{number}", 0)
             won = list(pool.map(lambda _: ledger.claim(FAILED, "slack"), range(16)))  # noqa: B023
             assert won.count(True) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.performance.benchmarks import Benchmarks, Metric, read_benchmarks
-from apex_tasks.performance.deviation import Comparison, Verdict, compare_with_benchmarks
+from apex_tasks.performance.deviation import BenchmarkComparison, DeviationVerdict, compare_with_benchmarks
 from apex_tasks.settings import PerformanceSettings
 from apex_tasks.statistics.performance import Performance
 
@@ -50,14 +50,14 @@ def live(**changes: Any) -> Performance:
 
 def compare(
     figures: Performance | None, sessions: int = 252, benchmarks: Benchmarks = BENCHMARKS
-) -> dict[Metric, Comparison]:
+) -> dict[Metric, BenchmarkComparison]:
     return {found.metric: found for found in compare_with_benchmarks(figures, sessions, benchmarks, SETTINGS)}
 
 
 def test_a_book_that_does_what_the_benchmark_says_deviates_nowhere() -> None:
     found = compare(live())
     assert list(found) == list(Metric)
-    assert {one.verdict for one in found.values()} == {Verdict.WITHIN}
+    assert {one.verdict for one in found.values()} == {DeviationVerdict.WITHIN}
     assert [one.deviation for one in found.values()] == pytest.approx([0] * 5, abs=1e-12)
 
 
@@ -81,9 +81,9 @@ def test_a_deviation_counts_in_both_directions_and_says_which(
 ) -> None:
     found = compare(live(**figure))
     assert found[metric].deviation == pytest.approx(deviation)
-    assert (found[metric].better, found[metric].verdict) == (better, Verdict.DEVIATES)
+    assert (found[metric].better, found[metric].verdict) == (better, DeviationVerdict.DEVIATES)
     assert ("better" if better else "worse") in str(found[metric])
-    assert [name for name in found if found[name].verdict is Verdict.DEVIATES] == [metric]
+    assert [name for name in found if found[name].verdict is DeviationVerdict.DEVIATES] == [metric]
 
 
 def test_the_bound_itself_is_within() -> None:
@@ -92,21 +92,30 @@ def test_the_bound_itself_is_within() -> None:
         compare_with_benchmarks(live(sharpe_ratio=sharpe), 252, BENCHMARKS, settings)[0].verdict
         for sharpe in (1.125, 1.124)
     )
-    assert (at, beyond) == (Verdict.WITHIN, Verdict.DEVIATES)
+    assert (at, beyond) == (DeviationVerdict.WITHIN, DeviationVerdict.DEVIATES)
 
 
-@pytest.mark.parametrize(("sessions", "verdict"), [(59, Verdict.NOT_JUDGED), (60, Verdict.DEVIATES)])
-def test_a_short_history_is_shown_and_not_judged(sessions: int, verdict: Verdict) -> None:
+@pytest.mark.parametrize(
+    ("sessions", "verdict"), [(59, DeviationVerdict.NOT_JUDGED), (60, DeviationVerdict.DEVIATES)]
+)
+def test_a_short_history_is_shown_and_not_judged(sessions: int, verdict: DeviationVerdict) -> None:
     found = compare(live(sharpe_ratio=0.1), sessions)[Metric.SHARPE]
     assert (found.verdict, found.deviation) == (verdict, pytest.approx(1.4 / 1.5))
-    if verdict is Verdict.NOT_JUDGED:
+    if verdict is DeviationVerdict.NOT_JUDGED:
         assert "59 of the 60 sessions" in str(found)
 
 
 @pytest.mark.parametrize(
-    ("sessions", "verdict"), [(252, Verdict.NOT_JUDGED), (503, Verdict.NOT_JUDGED), (504, Verdict.DEVIATES)]
+    ("sessions", "verdict"),
+    [
+        (252, DeviationVerdict.NOT_JUDGED),
+        (503, DeviationVerdict.NOT_JUDGED),
+        (504, DeviationVerdict.DEVIATES),
+    ],
 )
-def test_a_smaller_drawdown_is_judged_once_it_had_as_long_to_grow(sessions: int, verdict: Verdict) -> None:
+def test_a_smaller_drawdown_is_judged_once_it_had_as_long_to_grow(
+    sessions: int, verdict: DeviationVerdict
+) -> None:
     found = compare(live(max_drawdown=4.0), sessions)[Metric.DRAWDOWN]
     assert (found.verdict, found.better) == (verdict, True)
 
@@ -126,7 +135,7 @@ def test_the_real_claims_have_their_yearly_paces() -> None:
     found = compare(live(), benchmarks=read_benchmarks(block, CALENDAR))
     assert found[Metric.RETURN].benchmark == pytest.approx((1.4485 ** (252 / 448) - 1) * 100)
     assert found[Metric.COSTS].benchmark == pytest.approx(3.70 * 252 / 448)
-    assert found[Metric.SHARPE].verdict is Verdict.NOT_COMPARABLE
+    assert found[Metric.SHARPE].verdict is DeviationVerdict.NOT_COMPARABLE
 
 
 @pytest.mark.parametrize(
@@ -145,5 +154,5 @@ def test_what_cannot_be_compared_says_why(
 ) -> None:
     fields = {**BENCHMARKS.__dict__, "unreadable": dict.fromkeys(Metric, "none"), **changed}
     found = compare(figures, benchmarks=Benchmarks(**fields))[metric]
-    assert (found.verdict, found.deviation) == (Verdict.NOT_COMPARABLE, None)
+    assert (found.verdict, found.deviation) == (DeviationVerdict.NOT_COMPARABLE, None)
     assert reason in str(found)

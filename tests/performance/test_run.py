@@ -20,12 +20,12 @@ from apex_tasks.monitoring.gauges import performance_gauges
 from apex_tasks.performance.benchmarks import Metric
 from apex_tasks.performance.checks.check import CheckName, CheckVerdict
 from apex_tasks.performance.checks.reference_sessions import months_of_same_scores, reference_as_of
-from apex_tasks.performance.deviation import Verdict
+from apex_tasks.performance.deviation import DeviationVerdict
 from apex_tasks.performance.judge_performance import PerformanceReference
 from apex_tasks.performance.mark_ledger import LEDGERS
 from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.performance.request import PerformanceRequest, resolve_performance_request
-from apex_tasks.performance.run import PerformanceRun, look_at_performance
+from apex_tasks.performance.run import PerformanceRun, run_performance
 from apex_tasks.performance.stored_reports import PERFORMANCES, read_report
 from apex_tasks.published.portfolio import latest_version
 from apex_tasks.refusal import Refusal
@@ -121,9 +121,9 @@ def test_a_chain_of_four_months_is_judged(market: SmallMarket, home: Path) -> No
     found = {one.metric: one for one in report.comparisons}
     assert found[Metric.SHARPE].benchmark == 1.439
     assert found[Metric.SHARPE].live == report.performance.sharpe_ratio  # type: ignore[union-attr]
-    assert found[Metric.SHARPE].verdict is Verdict.DEVIATES
+    assert found[Metric.SHARPE].verdict is DeviationVerdict.DEVIATES
     assert {found[metric].verdict for metric in Metric if metric is not Metric.SHARPE} == {
-        Verdict.NOT_COMPARABLE
+        DeviationVerdict.NOT_COMPARABLE
     }
     assert reference.deviating == (Metric.SHARPE,)
     assert [check.name for check in report.checks] == list(CheckName)
@@ -181,7 +181,7 @@ def test_days_without_a_new_session_change_freshness_only(market: SmallMarket, h
 def test_a_short_history_is_not_judged(market: SmallMarket, home: Path) -> None:
     report, reference, _ = look(market, home, until=dt.date(2025, 9, 19))
     assert (report.sessions, report.portfolio) == (56, "2025-09-01/v1")
-    assert report.comparisons[0].verdict is Verdict.NOT_JUDGED
+    assert report.comparisons[0].verdict is DeviationVerdict.NOT_JUDGED
     assert reference.deviating == ()
 
 
@@ -198,7 +198,7 @@ def test_before_the_first_fill_nothing_is_comparable_and_nothing_breaks(
     )
     report, reference, _ = look(market, home, until=JULY, dataset=str(early))
     assert (report.sessions, report.performance, report.mean_turnover) == (0, None, None)
-    assert {found.verdict for found in report.comparisons} == {Verdict.NOT_COMPARABLE}
+    assert {found.verdict for found in report.comparisons} == {DeviationVerdict.NOT_COMPARABLE}
     assert verdicts(report)[CheckName.REGIME] is CheckVerdict.UNKNOWN
     assert "scores unknown, no earlier month" in report.checks[3].finding
     assert reference.deviating == ()
@@ -231,7 +231,7 @@ def test_a_spoilt_feature_and_lost_ones_are_named(market: SmallMarket, home: Pat
 def test_benchmarks_come_from_the_bundle_that_published(market: SmallMarket, home: Path) -> None:
     generous = {"performance": PerformanceSettings(max_deviation=100.0)}
     report, reference, _ = look(market, home, bundle=None, settings=generous)
-    assert report.comparisons[0].verdict is Verdict.WITHIN
+    assert report.comparisons[0].verdict is DeviationVerdict.WITHIN
     assert reference.deviating == ()
     assert verdicts(report)[CheckName.INTEGRITY] is CheckVerdict.UNKNOWN
 
@@ -327,7 +327,7 @@ def test_json_is_the_report_and_nothing_else(
     code, said, log = apex("--json", "--until", LAST_SESSION)
     assert code == 0
     report = PerformanceReport.model_validate(json.loads(said))
-    assert report.comparisons[0].verdict is Verdict.WITHIN
+    assert report.comparisons[0].verdict is DeviationVerdict.WITHIN
     assert "Ledger of 4 months and 70 sessions" in log
 
 
@@ -345,5 +345,5 @@ def test_look_at_performance_is_both_steps(market: SmallMarket, home: Path) -> N
         calendar=CALENDAR,
     )
     quiet = PerformanceRun(request, Store(home), CALENDAR, lambda _: None)
-    assert look_at_performance(quiet) == look(market, home)[0]
+    assert run_performance(quiet) == look(market, home)[0]
     assert not quiet.nothing_published

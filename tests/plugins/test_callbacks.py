@@ -24,13 +24,13 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.sdk.execution_time.xcom import XCom
 from apex_airflow.channels import CHANNELS, EMAIL, SLACK, deliver
-from apex_airflow.tasks import WAITING, refusal_behind, refusal_fails
+from apex_airflow.tasks import WAITING, fail_on_refusal, refusal_from
 
 from apex_tasks.monitoring.alerts import INFERENCE_LATENCY
 from apex_tasks.notifications.messages import Run, run_failed, task_failed
-from apex_tasks.notifications.sent_log import NoticeLedger, failure_of
+from apex_tasks.notifications.sent_log import SentLog, failure_of
 from apex_tasks.performance.benchmarks import Metric
-from apex_tasks.performance.deviation import Comparison, Verdict
+from apex_tasks.performance.deviation import BenchmarkComparison, DeviationVerdict
 from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import DeadlineSettings
@@ -49,8 +49,8 @@ REFUSAL = Refusal("it is wrong", expected="a", received="b", where="c", remedy="
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> NoticeLedger:
-    return NoticeLedger(str(tmp_path), DAG_ID, RUN_ID, 0)
+def ledger(tmp_path: Path) -> SentLog:
+    return SentLog(str(tmp_path), DAG_ID, RUN_ID, 0)
 
 
 @pytest.fixture
@@ -118,12 +118,12 @@ def deadline_context(number: int = 1) -> dict[str, Any]:
 
 
 def pass_deadline(number: int = 1) -> None:
-    asyncio.run(notifications.tell_deadline("WARNING", 60.0, context=deadline_context(number)))
+    asyncio.run(notifications.notify_deadline("WARNING", 60.0, context=deadline_context(number)))
 
 
 def failing(error: Refusal) -> AirflowFailException:
     """A refusal as a task fails with it."""
-    with pytest.raises(AirflowFailException) as failed, refusal_fails():
+    with pytest.raises(AirflowFailException) as failed, fail_on_refusal():
         raise error
     return failed.value
 
@@ -135,7 +135,7 @@ def headlines(servers: NoticeServers) -> list[str]:
     return mails
 
 
-def test_both_channels_tell_a_cause_once(servers: NoticeServers, ledger: NoticeLedger) -> None:
+def test_both_channels_tell_a_cause_once(servers: NoticeServers, ledger: SentLog) -> None:
     deliver(NOTICE, ledger, FAILED)
     deliver(NOTICE, ledger, FAILED)
     assert headlines(servers) == [NOTICE.subject]
@@ -145,7 +145,7 @@ def test_both_channels_tell_a_cause_once(servers: NoticeServers, ledger: NoticeL
     assert (post.path, post.text) == ("/services/T0/B0/secret", NOTICE.slack)
 
 
-def test_braces_in_an_error_are_no_template(servers: NoticeServers, ledger: NoticeLedger) -> None:
+def test_braces_in_an_error_are_no_template(servers: NoticeServers, ledger: SentLog) -> None:
     text = "{{ 6 * 7 }} {% raw %} {{ told }} {# gone #}"
     deliver(task_failed(RUN, "infer", ValueError(text), "http://airflow/log"), ledger, FAILED)
     assert text in servers.mails[0].subject
@@ -154,7 +154,7 @@ def test_braces_in_an_error_are_no_template(servers: NoticeServers, ledger: Noti
 
 
 @pytest.mark.slow
-def test_passwords_of_connections_are_masked(servers: NoticeServers, ledger: NoticeLedger) -> None:
+def test_passwords_of_connections_are_masked(servers: NoticeServers, ledger: SentLog) -> None:
     """In a fresh process: pytest switches Airflow's masking off in its own."""
     code = """
 from airflow.sdk.log import mask_secret
@@ -178,7 +178,7 @@ deliver(notice, NoticeLedger(str(os.environ["APEX_HOME"]), "d", "r", 0), "failur
 def test_one_dead_server_keeps_nothing_from_the_other(
     monkeypatch: pytest.MonkeyPatch,
     servers: NoticeServers,
-    ledger: NoticeLedger,
+    ledger: SentLog,
     caplog: pytest.LogCaptureFixture,
     broken: str,
 ) -> None:
@@ -196,7 +196,7 @@ def test_one_dead_server_keeps_nothing_from_the_other(
 
 @pytest.mark.slow
 def test_servers_that_never_answer_are_given_up(
-    monkeypatch: pytest.MonkeyPatch, ledger: NoticeLedger, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, ledger: SentLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -209,7 +209,7 @@ def test_servers_that_never_answer_are_given_up(
 
 
 def test_missing_connections_are_one_line_each(
-    monkeypatch: pytest.MonkeyPatch, ledger: NoticeLedger, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, ledger: SentLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("APEX_NOTIFICATIONS__SLACK_CONNECTION", "nowhere_slack")
     monkeypatch.setenv("APEX_NOTIFICATIONS__SMTP_CONNECTION", "nowhere_smtp")
@@ -225,7 +225,7 @@ def test_missing_connections_are_one_line_each(
 def test_nobody_to_write_to_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     servers: NoticeServers,
-    ledger: NoticeLedger,
+    ledger: SentLog,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.delenv("APEX_NOTIFICATIONS__EMAIL_TO")
@@ -238,13 +238,13 @@ def test_an_unreachable_store_does_not_silence_anybody(
     servers: NoticeServers, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("no folder")
-    deliver(NOTICE, NoticeLedger(str(tmp_path / "file"), DAG_ID, RUN_ID, 0), FAILED)
+    deliver(NOTICE, SentLog(str(tmp_path / "file"), DAG_ID, RUN_ID, 0), FAILED)
     assert headlines(servers) == [NOTICE.subject]
     assert "The store cannot remember what is told" in caplog.text
 
 
 def test_a_refusal_behind_a_failure_is_told_in_full(servers: NoticeServers) -> None:
-    notifications.tell_task_failure(task_context(failing(REFUSAL)))
+    notifications.notify_task_failure(task_context(failing(REFUSAL)))
     assert headlines(servers) == [f"[APEX CRITICAL] {DAG_ID} failed at infer: it is wrong"]
     for word in ("Expected", "Received", "Mend it.", "http://airflow/log", "a-task-refused-its-input"):
         assert word in servers.mails[0].html
@@ -252,17 +252,17 @@ def test_a_refusal_behind_a_failure_is_told_in_full(servers: NoticeServers) -> N
 
 
 def test_only_a_refusal_is_one() -> None:
-    assert refusal_behind(failing(REFUSAL)) is REFUSAL
-    assert refusal_behind(ValueError()) is None
-    assert refusal_behind(None) is None
+    assert refusal_from(failing(REFUSAL)) is REFUSAL
+    assert refusal_from(ValueError()) is None
+    assert refusal_from(None) is None
 
 
 def test_worker_and_dag_processor_tell_the_same_failure_once(
     servers: NoticeServers, dag_states: dict[str, Any]
 ) -> None:
     dag_states["tasks"] = {"infer": "failed", "publish": "upstream_failed"}
-    notifications.tell_task_failure(task_context(ValueError("no")))
-    notifications.tell_run_failure(run_context("task_failure"))
+    notifications.notify_task_failure(task_context(ValueError("no")))
+    notifications.notify_run_failure(run_context("task_failure"))
     assert headlines(servers) == [f"[APEX CRITICAL] {DAG_ID} failed at infer: ValueError: no"]
 
 
@@ -270,8 +270,8 @@ def test_the_run_tells_of_a_killed_task_beside_one_that_told_itself(
     servers: NoticeServers, dag_states: dict[str, Any]
 ) -> None:
     dag_states["tasks"] = {"validate_bundle": "failed", "infer": "failed", "publish": "upstream_failed"}
-    notifications.tell_task_failure(task_context(ValueError("no"), task_id="validate_bundle"))
-    notifications.tell_run_failure(run_context("task_failure"))
+    notifications.notify_task_failure(task_context(ValueError("no"), task_id="validate_bundle"))
+    notifications.notify_run_failure(run_context("task_failure"))
     assert [line.split(": ")[0] for line in headlines(servers)] == [
         f"[APEX CRITICAL] {DAG_ID} failed at validate_bundle",
         f"[APEX CRITICAL] {DAG_ID} failed at infer",
@@ -282,8 +282,8 @@ def test_the_run_tells_of_a_killed_task_beside_one_that_told_itself(
 def test_a_failure_after_clearing_is_told_again(servers: NoticeServers, dag_states: dict[str, Any]) -> None:
     dag_states["tasks"] = {"infer": "failed"}
     for attempt in (0, 1):
-        notifications.tell_task_failure(task_context(ValueError("no"), attempt))
-        notifications.tell_run_failure(run_context("task_failure", attempt))
+        notifications.notify_task_failure(task_context(ValueError("no"), attempt))
+        notifications.notify_run_failure(run_context("task_failure", attempt))
     assert len(headlines(servers)) == 2
 
 
@@ -292,7 +292,7 @@ def test_a_run_without_a_failed_task_is_told_even_when_airflow_knows_no_run(
 ) -> None:
     context = run_context("timed_out")
     del context["dag_run"]
-    notifications.tell_run_failure(context)
+    notifications.notify_run_failure(context)
     assert headlines(servers) == [f"[APEX CRITICAL] {DAG_ID} failed without a failed task: timed_out"]
 
 
@@ -317,8 +317,8 @@ def test_a_published_month_is_told_with_its_alerts(
         "logical_date": BEGAN,
     }
     context["ti"].xcom_pull = lambda *, task_ids: left[task_ids].model_dump(mode="json")
-    notifications.tell_published(context)
-    notifications.tell_published(context)
+    notifications.notify_published(context)
+    notifications.notify_published(context)
     [subject] = headlines(servers)
     if warned:
         assert subject.startswith(
@@ -331,7 +331,7 @@ def test_a_published_month_is_told_with_its_alerts(
 
 
 def test_a_retry_is_a_line_in_the_log(servers: NoticeServers, caplog: pytest.LogCaptureFixture) -> None:
-    notifications.tell_retry(task_context(OSError("disk")))
+    notifications.notify_retry(task_context(OSError("disk")))
     assert "Attempt 1 of infer failed and is repeated: disk" in caplog.text
     assert headlines(servers) == []
 
@@ -398,7 +398,7 @@ def test_a_run_that_has_published_since_is_not_late(
 def test_a_failure_that_was_told_is_not_told_again_as_late(
     servers: NoticeServers, dag_states: dict[str, Any]
 ) -> None:
-    notifications.tell_task_failure(task_context(ValueError("no"), attempt=2))
+    notifications.notify_task_failure(task_context(ValueError("no"), attempt=2))
     dag_states.update(run="failed", tasks={"infer": "failed"})
     pass_deadline()
     assert len(headlines(servers)) == 1
@@ -408,7 +408,7 @@ def test_a_failure_that_reached_only_one_channel_is_told_late_by_the_other(
     monkeypatch: pytest.MonkeyPatch, servers: NoticeServers, dag_states: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("APEX_NOTIFICATIONS__SMTP_CONNECTION", "nowhere")
-    notifications.tell_task_failure(task_context(ValueError("no")))
+    notifications.notify_task_failure(task_context(ValueError("no")))
     monkeypatch.delenv("APEX_NOTIFICATIONS__SMTP_CONNECTION")
     dag_states.update(run="failed", tasks={"infer": "failed"})
     pass_deadline()
@@ -485,14 +485,14 @@ def a_judgement(home: Path, portfolio: str, *deviating: str) -> str:
         performance=None,
         intervals={},
         comparisons=tuple(
-            Comparison(
+            BenchmarkComparison(
                 metric=Metric(metric),
                 measure=metric,
                 live=2.0,
                 benchmark=1.0,
                 deviation=1.0,
                 better=True,
-                verdict=Verdict.DEVIATES,
+                verdict=DeviationVerdict.DEVIATES,
             )
             for metric in deviating
         ),
@@ -512,7 +512,7 @@ def a_judgement(home: Path, portfolio: str, *deviating: str) -> str:
 
 def tell_judged(home: Path, portfolio: str, *deviating: str) -> None:
     name = a_judgement(home, portfolio, *deviating)
-    notifications.tell_deviation(judged_context(home, name, *deviating))
+    notifications.notify_deviation(judged_context(home, name, *deviating))
 
 
 def test_a_deviation_is_told_once_per_figure_and_month(servers: NoticeServers, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from apex_airflow.performance_tasks import look_of
+from apex_airflow.performance_tasks import performance_run_from
 
 from tests.support.small_market import SmallMarket
 
@@ -35,10 +35,10 @@ def here(market: SmallMarket, chain: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.usefixtures("here")
 def test_the_day_is_that_of_the_run() -> None:
     """A run that an asset triggered has no logical date; a run that starts late keeps its own day."""
-    assert look_of(context()).request.until == dt.date(2025, 10, 10)
+    assert performance_run_from(context()).request.until == dt.date(2025, 10, 10)
     late = context(AT + dt.timedelta(days=9), logical_date=AT)
-    assert look_of(late).request.until == dt.date(2025, 10, 10)
-    assert look_of(context(until="2025-08-29")).request.until == dt.date(2025, 8, 29)
+    assert performance_run_from(late).request.until == dt.date(2025, 10, 10)
+    assert performance_run_from(context(until="2025-08-29")).request.until == dt.date(2025, 8, 29)
 
 
 @pytest.mark.usefixtures("here")
@@ -46,7 +46,7 @@ def test_before_the_first_month_it_skips_with_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(AirflowSkipException, match="No month is published up to 2025-06-30"):
-        look_of(context(until="2025-06-30"))
+        performance_run_from(context(until="2025-06-30"))
     monkeypatch.setenv("APEX_HOME", str(tmp_path))
     with pytest.raises(AirflowSkipException, match="there is no performance yet"):
-        look_of(context())
+        performance_run_from(context())

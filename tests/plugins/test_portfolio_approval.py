@@ -15,7 +15,7 @@ from airflow.providers.standard.operators import hitl
 from airflow.sdk import DAG, Param
 from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
 from apex_airflow.portfolio_approval import PortfolioApproval
-from apex_airflow.tasks import refusal_behind, run_of
+from apex_airflow.tasks import monthly_run_from, refusal_from
 
 from apex_tasks.published import audit
 from apex_tasks.refusal import Refusal, Rejected, Unanswered
@@ -90,7 +90,7 @@ class Task:
         """The refusal behind the failure, which is one that Airflow does not retry."""
         with pytest.raises(AirflowFailException) as failed:
             self.answer(option, **event)
-        refusal = refusal_behind(failed.value)
+        refusal = refusal_from(failed.value)
         assert refusal is not None
         return refusal
 
@@ -111,7 +111,7 @@ def task(market: SmallMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 task_id="approval", steps=[], response_timeout=dt.timedelta(minutes=90)
             )
         task = Task(operator, FakeTaskInstance(), shown, servers, Store(str(tmp_path)))
-        run = run_of({**task.context(), "params": PARAMS})
+        run = monthly_run_from({**task.context(), "params": PARAMS})
         handshake = run.validate_bundle()
         panel = run.build_panel(handshake)
         scores = run.infer(handshake, panel)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from apex_airflow.previous_month_sensor import MonthBeforeSensor
+from apex_airflow.previous_month_sensor import PreviousMonthSensor
 
 from tests.support.small_market import AUGUST, CALENDAR, JULY, OCTOBER, SEPTEMBER, SmallMarket, home_after
 
@@ -58,18 +58,18 @@ def look(market: SmallMarket, chain: Path, tmp_path: Path, monkeypatch: pytest.M
             "params": params,
             "ti": runs or Runs({}),
         }
-        return MonthBeforeSensor(task_id="month_before").poke(context)
+        return PreviousMonthSensor(task_id="previous_month").poke(context)
 
     return look
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])
-def test_waits_while_the_month_before_is_under_way(look: Look, state: str) -> None:
+def test_waits_while_the_previous_month_is_under_way(look: Look, state: str) -> None:
     assert not look(AUGUST, runs=Runs({JULY: state}), cold_start=True)
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "failed", "success"])
-def test_goes_on_once_the_month_before_is_published(look: Look, state: str) -> None:
+def test_goes_on_once_the_previous_month_is_published(look: Look, state: str) -> None:
     assert look(AUGUST, published=(JULY,), runs=Runs({JULY: state}))
 
 

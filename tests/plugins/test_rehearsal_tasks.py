@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from apex_airflow.rehearsal_tasks import defined_connections, rehearsal_of
+from apex_airflow.rehearsal_tasks import defined_connections, rehearsal_from
 from apex_airflow.tasks import step
 
 from apex_tasks.settings import NotificationSettings
@@ -22,14 +22,14 @@ def context(**params: Any) -> dict[str, Any]:
 
 def test_a_run_belongs_to_the_day_in_tokyo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APEX_BUNDLE", "b")
-    request = rehearsal_of(context(dataset="d", months=7)).request
+    request = rehearsal_from(context(dataset="d", months=7)).request
     assert (request.bundle, request.dataset, request.sessions, request.months) == ("b", "d", 5, 7)
     assert request.today == dt.date(2025, 11, 4)
 
 
 def test_a_refusal_fails_the_task_at_once() -> None:
     with pytest.raises(AirflowFailException, match="no bundle is named"):
-        step(rehearsal_of)(context())
+        step(rehearsal_from)(context())
 
 
 def test_defined_connections_are_seen_without_their_content(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from apex_tasks.performance.report import PerformanceReport
-from apex_tasks.performance.stored_reports import PERFORMANCES, REPORT_FILE
+from apex_tasks.performance.stored_reports import PERFORMANCE_FILE, PERFORMANCES
 from apex_tasks.published.portfolio import RUN_FILE, latest_version, published_dates
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Artifact, Store, canonical_json
@@ -82,7 +82,7 @@ def test_it_tells_the_newest_judgement_of_the_live_book(
         "# TYPE apex_live_sessions gauge\napex_live_sessions 7\n"
         "# TYPE apex_live_deviations gauge\napex_live_deviations 0\n"
     )
-    (tmp_path / "performance" / "2025-10-10-a" / REPORT_FILE).write_text("{}")
+    (tmp_path / "performance" / "2025-10-10-a" / PERFORMANCE_FILE).write_text("{}")
     assert web.get("/apex/metrics").status_code == 503
 
 
@@ -107,7 +107,7 @@ def _judge(store: Store, name: str, sessions: int) -> Artifact:
         warnings=(),
     )
     return store.write(
-        PERFORMANCES, name, files={REPORT_FILE: canonical_json(report.model_dump(mode="json"))}
+        PERFORMANCES, name, files={PERFORMANCE_FILE: canonical_json(report.model_dump(mode="json"))}
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apex_tasks.portfolio.neutralisation import Outcome, neutralise
+from apex_tasks.portfolio.neutralisation import NeutralisationOutcome, neutralise
 from apex_tasks.refusal import Refusal
 
 
@@ -168,14 +168,14 @@ def test_equal_scores_stay():
     scores = np.full(50, 0.3, dtype=np.float32)
     got = neutralise(scores, sectors=["1", "2"] * 25, numeric={"v": np.arange(50.0)})
     assert (got.reason, got.applied, got.r_squared, got.max_abs_t) == (
-        Outcome.EQUAL_SCORES,
+        NeutralisationOutcome.EQUAL_SCORES,
         False,
         None,
         None,
     )
     assert got.scores.tobytes() == scores.tobytes()
     nearly = scores + np.float32(5e-7) * (np.arange(50) % 2)
-    assert neutralise(nearly, sectors=["1", "2"] * 25).reason is Outcome.EQUAL_SCORES
+    assert neutralise(nearly, sectors=["1", "2"] * 25).reason is NeutralisationOutcome.EQUAL_SCORES
 
 
 def test_noise_stays():
@@ -183,18 +183,18 @@ def test_noise_stays():
     scores = random.normal(size=400).astype(np.float32)
     sectors = ["1", "2", "3", "4"] * 100
     got = neutralise(scores, sectors=sectors, numeric={"v": random.normal(size=400)})
-    assert got.reason is Outcome.WEAK_FIT
+    assert got.reason is NeutralisationOutcome.WEAK_FIT
     assert got.r_squared < 0.05
     assert got.scores.tobytes() == scores.tobytes()
     loose = neutralise(scores, sectors=sectors, least_r_squared=0.0, least_abs_t=50.0)
-    assert loose.reason is Outcome.WEAK_COEFFICIENTS
+    assert loose.reason is NeutralisationOutcome.WEAK_COEFFICIENTS
     assert loose.scores.tobytes() == scores.tobytes()
 
 
 def test_without_a_column_scores_stay():
     scores = np.arange(5, dtype=np.float32)
     for arguments in ({}, {"sectors": ["1"] * 5}, {"sectors": [None] * 5}, {"numeric": {}}):
-        assert neutralise(scores, **arguments).reason is Outcome.NO_FACTOR
+        assert neutralise(scores, **arguments).reason is NeutralisationOutcome.NO_FACTOR
     assert neutralise([], sectors=[]).scores.shape == (0,)
 
 
@@ -202,7 +202,7 @@ def test_what_leaves_nothing_is_not_blown_up():
     """A fit that explains all but rounding, taken out whole."""
     scores = np.array([-1.0, 1.0] * 50, dtype=np.float32)
     got = neutralise(scores, numeric={"v": scores.astype(float)}, gamma=1.0, ridge_alpha=1e-9)
-    assert got.reason is Outcome.NO_SPREAD_LEFT
+    assert got.reason is NeutralisationOutcome.NO_SPREAD_LEFT
     assert got.scores.tobytes() == scores.tobytes()
 
 

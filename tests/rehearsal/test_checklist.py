@@ -18,9 +18,9 @@ from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.market.calendar import LAST_DAY, TseCalendar
 from apex_tasks.monthly.validate_bundle import validate_bundle
 from apex_tasks.rehearsal import operation_checks, store_checks
-from apex_tasks.rehearsal.checklist import CHECKLIST, Item, failures, go_through
-from apex_tasks.rehearsal.deployment import Deployment, Finding, State, done
-from apex_tasks.rehearsal.outcome import Verdict
+from apex_tasks.rehearsal.checklist import CHECKLIST, Item, failures, run_checklist
+from apex_tasks.rehearsal.deployment import Deployment, Finding, ItemState, done
+from apex_tasks.rehearsal.outcome import StageVerdict
 from apex_tasks.rehearsal.replay import MonthlyRehearsal, rehearse_months
 from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.rehearsal.smoke_test import SmokeReport, smoke_test
@@ -44,7 +44,7 @@ from tests.support.small_market import (
 
 pytestmark = pytest.mark.slow
 
-DONE, OPEN, FAILED = State.DONE, State.OPEN, State.FAILED
+DONE, OPEN, FAILED = ItemState.DONE, ItemState.OPEN, ItemState.FAILED
 ITEMS = {item.title: item for item in CHECKLIST}
 Deploy = Callable[..., Deployment]
 
@@ -89,8 +89,8 @@ def deploy(market: SmallMarket, tmp_path: Path, tried: tuple[SmokeReport, Monthl
     return make
 
 
-def look(title: str, deployment: Deployment) -> tuple[State, str]:
-    (finding,) = go_through(deployment, [ITEMS[title]])
+def look(title: str, deployment: Deployment) -> tuple[ItemState, str]:
+    (finding,) = run_checklist(deployment, [ITEMS[title]])
     return finding.state, finding.evidence
 
 
@@ -98,7 +98,7 @@ def look(title: str, deployment: Deployment) -> tuple[State, str]:
 
 
 def test_a_new_deployment_has_open_items_and_no_failed_one(deploy: Deploy) -> None:
-    findings = go_through(deploy())
+    findings = run_checklist(deploy())
     assert [finding.title for finding in findings] == list(ITEMS)
     assert {finding.title for finding in findings if finding.state is OPEN} == {
         "Every file has a hash in MANIFEST.lock",
@@ -125,7 +125,7 @@ def test_a_deployment_in_order_has_everything_done(
         sections={"notifications": {"email_to": "a@example.com"}, "statsd": {"host": "127.0.0.1"}},
         connections={"apex_slack": False, "apex_smtp": True},
     )
-    findings = go_through(deployment)
+    findings = run_checklist(deployment)
     assert [f"{f.title}: {f.evidence}" for f in findings if f.state is not DONE] == []
 
 
@@ -140,7 +140,7 @@ def test_a_check_that_meets_a_refusal_or_a_lost_disk_has_failed(deploy: Deploy, 
         ITEMS["Store can be written and locked"],
         Item("After", lambda _: done("seen")),
     ]
-    first, second, after = go_through(deployment, items)
+    first, second, after = run_checklist(deployment, items)
     assert (first.state, first.evidence) == (FAILED, "OSError: [Errno 5] Input/output error")
     assert second.state is FAILED
     assert str(tmp_path / "file") in second.evidence
@@ -229,7 +229,7 @@ def test_smoke_test_and_rehearsal_are_items(
     assert look("Months rehearsed", deploy(months=None)) == (OPEN, "not run")
     assert look("Smoke test passed", deploy()) == (DONE, smoke.summary)
     assert look("Months rehearsed", deploy()) == (DONE, months.summary)
-    bad = {"verdict": Verdict.FAILED, "problems": ("it differs",)}
+    bad = {"verdict": StageVerdict.FAILED, "problems": ("it differs",)}
     assert look("Smoke test passed", deploy(smoke=smoke.model_copy(update=bad)))[0] is FAILED
     assert look("Months rehearsed", deploy(months=months.model_copy(update=bad))) == (FAILED, "it differs")
     fewer = months.model_copy(update={"requested": 4})
@@ -249,7 +249,7 @@ def test_smoke_test_and_rehearsal_are_items(
     ],
 )
 def test_the_dataset_is_fresh_for_the_next_run_or_awaited(
-    deploy: Deploy, today: dt.date, state: State, told: str
+    deploy: Deploy, today: dt.date, state: ItemState, told: str
 ) -> None:
     found = look("Dataset fresh for the next run", deploy(today=today))
     assert found[0] is state
@@ -339,7 +339,7 @@ def test_a_changed_publication_fails_the_audit(deploy: Deploy, market: SmallMark
 
 @pytest.mark.parametrize(("panels", "state"), [(0.5, FAILED), (11.9, OPEN), (12.0, DONE)])
 def test_room_is_counted_in_panels(
-    deploy: Deploy, monkeypatch: pytest.MonkeyPatch, panels: float, state: State
+    deploy: Deploy, monkeypatch: pytest.MonkeyPatch, panels: float, state: ItemState
 ) -> None:
     deployment = deploy()
     assert deployment.panel_bytes == 120 * 180 * 89 * 4
@@ -454,7 +454,7 @@ def test_thresholds_must_be_there_and_fit_the_bundle(deploy: Deploy) -> None:
     ],
 )
 def test_somebody_is_told_when_one_channel_is_whole(
-    deploy: Deploy, email_to: str | None, connections: dict[str, bool] | None, state: State, told: str
+    deploy: Deploy, email_to: str | None, connections: dict[str, bool] | None, state: ItemState, told: str
 ) -> None:
     deployment = deploy(sections={"notifications": {"email_to": email_to}}, connections=connections)
     found = look("Somebody is told", deployment)
@@ -470,7 +470,7 @@ def test_somebody_is_told_when_one_channel_is_whole(
         ("127.0.0.1", DONE, "by UDP to 127.0.0.1:8125"),
     ],
 )
-def test_the_statsd_host_must_resolve(deploy: Deploy, host: str | None, state: State, told: str) -> None:
+def test_the_statsd_host_must_resolve(deploy: Deploy, host: str | None, state: ItemState, told: str) -> None:
     found = look("Metrics are sent", deploy(sections={"statsd": {"host": host}}))
     assert found[0] is state
     assert told in found[1]

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from apex_tasks.refusal import CheckFailed, Refusal
-from apex_tasks.rehearsal.day_zero import REHEARSALS, REPORT_FILE, DayZero, RehearsalReport
-from apex_tasks.rehearsal.deployment import State
-from apex_tasks.rehearsal.outcome import Verdict
+from apex_tasks.rehearsal.day_zero import REHEARSAL_FILE, REHEARSALS, DayZero, RehearsalReport
+from apex_tasks.rehearsal.deployment import ItemState
+from apex_tasks.rehearsal.outcome import StageVerdict
 from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.store import Store
 from tests.support.small_market import (
@@ -51,16 +51,16 @@ def test_a_rehearsal_is_kept_and_nothing_published_changes(market: SmallMarket, 
     run_chain(market, home, (SEPTEMBER,))
     before, parts = published_bytes(home), {path.name for path in home.iterdir()}
     report = play(day_zero(market, home, log))
-    assert report.verdict is Verdict.PASSED
+    assert report.verdict is StageVerdict.PASSED
     assert report.require_passed() is report
     assert published_bytes(home) == before
     added = {path.name for path in home.iterdir()} - parts
     assert {name for name in added if not name.endswith(".lock")} == {REHEARSALS}
     kept = Store(home).get(REHEARSALS, report.key)
-    assert RehearsalReport.model_validate(kept.read_json(REPORT_FILE)) == report
+    assert RehearsalReport.model_validate(kept.read_json(REHEARSAL_FILE)) == report
     assert str(kept.folder) in log[-1]
     for finding in report.checklist:
-        mark = {State.DONE: "✔ done", State.OPEN: "○ open"}[finding.state]
+        mark = {ItemState.DONE: "✔ done", ItemState.OPEN: "○ open"}[finding.state]
         assert any(
             line.startswith(mark) and finding.title in line and finding.evidence in line for line in log
         )
@@ -80,7 +80,7 @@ def test_a_failed_part_fails_the_whole(market: SmallMarket, tmp_path: Path) -> N
     hole = write_table(market.table.filter(pa.array(market.dates != SEPTEMBER)), tmp_path / "hole.parquet")
     log = list[str]()
     report = play(day_zero(market, tmp_path / "home", log, dataset=str(hole)))
-    assert report.verdict is Verdict.FAILED
+    assert report.verdict is StageVerdict.FAILED
     assert report.problems == ("Months rehearsed: 2 rebalances instead of 3: missing 2025-09-01",)
     assert any(line.startswith("✘ failed Months rehearsed") for line in log)
     with pytest.raises(CheckFailed, match=r"the rehearsal failed.*missing 2025-09-01.*day-zero.md"):
@@ -93,7 +93,7 @@ def test_a_store_that_cannot_be_written_is_a_failed_item_and_keeps_nothing(
     (tmp_path / "file").write_text("in the way")
     log = list[str]()
     report = play(day_zero(market, tmp_path / "file" / "home", log))
-    assert report.verdict is Verdict.FAILED
+    assert report.verdict is StageVerdict.FAILED
     assert report.problems[0].startswith("Store can be written and locked: NotADirectoryError")
     assert log[-1].startswith("WARNING the report is not kept")
 
@@ -110,4 +110,4 @@ def test_airflow_tells_of_its_connections(market: SmallMarket, tmp_path: Path) -
         )
         for each in (zero, in_airflow)
     ]
-    assert [finding.state for finding in found] == [State.OPEN, State.DONE]
+    assert [finding.state for finding in found] == [ItemState.OPEN, ItemState.DONE]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apex_tasks.refusal import CheckFailed, Refusal
-from apex_tasks.rehearsal.outcome import Verdict
+from apex_tasks.rehearsal.outcome import StageVerdict
 from apex_tasks.rehearsal.replay import (
     MonthlyRehearsal,
     expected_rebalances,
@@ -86,7 +86,7 @@ def test_another_session_of_the_month_can_be_the_rebalance_day() -> None:
 
 
 def test_the_newest_months_of_the_dataset_are_rehearsed(rehearsed: MonthlyRehearsal) -> None:
-    assert rehearsed.verdict is Verdict.PASSED
+    assert rehearsed.verdict is StageVerdict.PASSED
     assert rehearsed.expected == (AUGUST, SEPTEMBER, OCTOBER)
     assert [month.rebalance_date for month in rehearsed.months] == [AUGUST, SEPTEMBER, OCTOBER]
     assert [month.as_of for month in rehearsed.months] == [AS_OF[d] for d in (AUGUST, SEPTEMBER, OCTOBER)]
@@ -114,7 +114,7 @@ def test_they_are_the_months_that_really_run(
 def test_a_rebalance_day_without_rows_fails_and_is_named(market: SmallMarket, tmp_path: Path) -> None:
     hole = write_table(market.table.filter(pa.array(market.dates != SEPTEMBER)), tmp_path / "hole.parquet")
     found = rehearse_months(rehearsal(market, tmp_path, dataset=str(hole)), CALENDAR)
-    assert found.verdict is Verdict.FAILED
+    assert found.verdict is StageVerdict.FAILED
     assert found.missing == (SEPTEMBER,)
     assert found.problems == ("2 rebalances instead of 3: missing 2025-09-01",)
     assert "no closes of the day" in found.months[1].remarks[0]
@@ -146,7 +146,7 @@ def test_a_month_that_the_live_run_would_stop_fails(market: SmallMarket, tmp_pat
     close[(market.dates == AS_OF[SEPTEMBER]) & np.isin(market.codes, unpriced)] = np.nan
     dataset = market.changed(tmp_path / "unpriced.parquet", Close=close)
     found = rehearse_months(rehearsal(market, tmp_path, dataset=str(dataset)), CALENDAR)
-    assert found.verdict is Verdict.FAILED
+    assert found.verdict is StageVerdict.FAILED
     (problem,) = found.problems
     assert problem == "2025-09-01: CRITICAL: apex_selected_count = 50, alert when < 53"
 
@@ -163,7 +163,7 @@ def test_a_warning_is_a_remark_and_no_failure(market: SmallMarket, tmp_path: Pat
     )
     settings = small_settings(tmp_path, thresholds=(cheap,))
     found = rehearse_months(rehearsal(market, tmp_path, settings=settings), CALENDAR)
-    assert found.verdict is Verdict.PASSED
+    assert found.verdict is StageVerdict.PASSED
     assert [len(month.remarks) for month in found.months] == [
         int(month.cost_bps > 6 and month.rebalance_date != AUGUST) for month in found.months
     ]
@@ -176,7 +176,7 @@ def test_thresholds_are_those_of_the_option_in_force(market: SmallMarket, tmp_pa
     request = rehearsal(market, tmp_path, settings=settings.model_copy(update={"enhanced": enhanced}))
     found = rehearse_months(request, CALENDAR)
     assert {month.candidate_kept for month in found.months} == {35}
-    assert found.verdict is Verdict.PASSED
+    assert found.verdict is StageVerdict.PASSED
 
 
 def test_months_before_the_first_full_window_are_left_out(market: SmallMarket, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_months_before_the_first_full_window_are_left_out(market: SmallMarket, t
             market.table.filter(pa.array(market.dates >= first)), tmp_path / f"{first}.parquet"
         )
         found = rehearse_months(rehearsal(market, tmp_path, dataset=str(dataset)), CALENDAR)
-        assert found.verdict is Verdict.PASSED
+        assert found.verdict is StageVerdict.PASSED
         assert (found.requested, list(found.expected)) == (3, covered)
 
 
@@ -204,7 +204,7 @@ def test_the_rebalance_after_the_dataset_is_not_expected(market: SmallMarket, tm
     )
     found = rehearse_months(rehearsal(market, tmp_path, dataset=str(dataset)), CALENDAR)
     assert found.expected == (JULY, AUGUST, SEPTEMBER)
-    assert found.verdict is Verdict.PASSED
+    assert found.verdict is StageVerdict.PASSED
 
 
 def test_a_rehearsal_survives_json(rehearsed: MonthlyRehearsal) -> None:

@@ -14,13 +14,13 @@ import pytest
 
 from apex_tasks.monthly.score import score
 from apex_tasks.refusal import CheckFailed, Refusal
-from apex_tasks.rehearsal.outcome import Verdict
+from apex_tasks.rehearsal.outcome import StageVerdict
 from apex_tasks.rehearsal.request import RehearsalRequest, resolve_rehearsal
 from apex_tasks.rehearsal.smoke_test import (
     SCORING_AGAIN,
     SmokeReport,
     judge,
-    score_apart,
+    score_independently,
     score_together,
     smoke_test,
 )
@@ -57,7 +57,7 @@ def other_bundle(out: Path) -> Path:
 
 
 def test_sound_inputs_pass(report: SmokeReport) -> None:
-    assert report.verdict is Verdict.PASSED
+    assert report.verdict is StageVerdict.PASSED
     assert report.problems == ()
     assert [session.session for session in report.sessions] == NEWEST
     assert report.require_passed() is report
@@ -95,8 +95,8 @@ def test_another_model_in_the_second_pass_fails_and_is_named(market: SmallMarket
     request = rehearsal(market, tmp_path, sessions=2)
     other = request.model_copy(update={"bundle": str(other_bundle(tmp_path / "other"))})
     first = score_together(request, CALENDAR)
-    found = judge(first, score_apart(other, list(first.scores)), top_k=35)
-    assert found.verdict is Verdict.FAILED
+    found = judge(first, score_independently(other, list(first.scores)), top_k=35)
+    assert found.verdict is StageVerdict.FAILED
     assert found.problems[0] == "the bundle was changed between the passes"
     session = found.sessions[0]
     assert session.difference is not None
@@ -125,7 +125,7 @@ def test_other_scores_alone_fail(market: SmallMarket, tmp_path: Path) -> None:
     ranked.loc[3, "Score"] += np.float32(2e-5)
     second = replace(first, scores={**first.scores, NEWEST[-1]: ranked})
     found = judge(first, second, top_k=3)
-    assert found.verdict is Verdict.FAILED
+    assert found.verdict is StageVerdict.FAILED
     (problem,) = found.problems
     assert problem.startswith("2025-10-10: scores differ by up to 2")
 
@@ -149,7 +149,7 @@ def test_a_dataset_that_changes_between_the_passes_fails(
             market.changed(dataset, rsi_14=values)
 
     found = smoke_test(request, CALENDAR, replace_it)
-    assert found.verdict is Verdict.FAILED
+    assert found.verdict is StageVerdict.FAILED
     assert found.problems[0] == "the dataset was changed between the passes"
     assert [bool(each.problems) for each in found.sessions] == [n >= session for n in range(5)]
 
@@ -178,7 +178,7 @@ def test_the_sign_of_the_horizon_says_which_end_is_held(market: SmallMarket, tmp
     found = smoke_test(request, CALENDAR)
     ranked = score(market.bundle, market.dataset, LAST_SESSION, request.settings)
     assert list(found.sessions[0].names) == ranked["Code"].tolist()[::-1][:35]
-    assert found.verdict is Verdict.PASSED
+    assert found.verdict is StageVerdict.PASSED
 
 
 def test_sessions_without_windows_are_refused(market: SmallMarket, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_sessions_without_windows_are_refused(market: SmallMarket, tmp_path: Pat
     first = sorted(set(market.dates))[SESSIONS - 182]
     write_table(market.table.filter(pa.array(market.dates >= first)), short)
     request = rehearsal(market, tmp_path, dataset=str(short), sessions=3)
-    assert smoke_test(request, CALENDAR).verdict is Verdict.PASSED
+    assert smoke_test(request, CALENDAR).verdict is StageVerdict.PASSED
     with pytest.raises(Refusal, match="too few eligible stocks on 2025-10-07"):
         smoke_test(request.model_copy(update={"sessions": 4}), CALENDAR)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from apex_tasks.report.verdict import State, verdict_of
+from apex_tasks.report.verdict import ReportState, verdict_of
 from tests.support.small_market import AUGUST, JULY, portfolio
 
 ALERT = {
@@ -37,7 +37,7 @@ def test_a_clean_month_is_ok_in_one_sentence(run: dict[str, Any]) -> None:
         "portfolio_value_jpy": 10_021_117.2,
     }
     found = verdict_of(run)
-    assert (found.state, found.word) == (State.OK, "OK")
+    assert (found.state, found.word) == (ReportState.OK, "OK")
     assert found.sentence == (
         "35 positions, 1 order, turnover 19.5%, expected cost 5,468 JPY (5.46 bps) on 10,021,117 JPY; "
         "0 alerts, 0 warnings."
@@ -46,9 +46,9 @@ def test_a_clean_month_is_ok_in_one_sentence(run: dict[str, Any]) -> None:
 
 def test_alerts_weigh_more_than_warnings(run: dict[str, Any]) -> None:
     run["warnings"] = ["three prices are old"]
-    assert (verdict_of(run).state, verdict_of(run).word) == (State.WARNED, "OK, WITH WARNINGS")
+    assert (verdict_of(run).state, verdict_of(run).word) == (ReportState.WARNED, "OK, WITH WARNINGS")
     run["alerts"] = [ALERT]
-    assert (verdict_of(run).state, verdict_of(run).word) == (State.ALERT, "ATTENTION")
+    assert (verdict_of(run).state, verdict_of(run).word) == (ReportState.ALERT, "ATTENTION")
     assert verdict_of(run).sentence.endswith("; 1 alert, 1 warning.")
 
 

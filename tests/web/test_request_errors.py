@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from apex_tasks.web.errors import BugBarrier, add_error_handlers
+from apex_tasks.web.errors import UnhandledErrorMiddleware, add_error_handlers
 from tests.support.serving import client_of
 from tests.support.small_market import SmallMarket
 
@@ -142,7 +142,7 @@ def test_a_bad_address_is_refused(served: TestClient, method: str, path: str, st
 def test_a_bug_is_an_id_for_the_caller_and_a_traceback_for_the_log(caplog: pytest.LogCaptureFixture) -> None:
     app = FastAPI()
     add_error_handlers(app)
-    app.add_middleware(BugBarrier)
+    app.add_middleware(UnhandledErrorMiddleware)
 
     @app.get("/bug")
     def bug() -> None:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
 from apex_tasks.refusal import Refusal
-from apex_tasks.web.errors import BugBarrier
+from apex_tasks.web.errors import UnhandledErrorMiddleware
 from apex_tasks.web.middleware.security_headers import SecurityHeaders
 from apex_tasks.web.pages.published_files import UnknownError
 from apex_tasks.web.pages.rendering import LEAVE_SCRIPT_SOURCE, Links, message_page, refusal_page
@@ -29,7 +29,7 @@ PAGE_HEADERS = {
 """The report is shown in a frame of the tab, and the tab in one of Airflow's interface."""
 
 
-def answer_readably(app: FastAPI, login: Callable[[Request], Links] = lambda _: ()) -> None:
+def install_error_pages(app: FastAPI, login: Callable[[Request], Links] = lambda _: ()) -> None:
     """Give an application the handlers and headers of this module.
 
     Parameters
@@ -69,7 +69,7 @@ def answer_readably(app: FastAPI, login: Callable[[Request], Links] = lambda _: 
     app.add_exception_handler(UnknownError, unknown)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, answered)
-    app.add_middleware(BugBarrier, reply=_unexpected)
+    app.add_middleware(UnhandledErrorMiddleware, reply=_unexpected)
     app.add_middleware(SecurityHeaders, headers=PAGE_HEADERS)
 
 

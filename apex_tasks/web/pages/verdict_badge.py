@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from apex_tasks.report.verdict import State, verdict_of
+from apex_tasks.report.verdict import ReportState, verdict_of
 
 
 class Mark(NamedTuple):
@@ -17,7 +17,11 @@ class Mark(NamedTuple):
 
 
 DAMAGED = Mark("DAMAGED", "✕", "bad")
-_SIGNS = {State.OK: ("✓", "good"), State.WARNED: ("●", "noted"), State.ALERT: ("▲", "warned")}
+_SIGNS = {
+    ReportState.OK: ("✓", "good"),
+    ReportState.WARNED: ("●", "noted"),
+    ReportState.ALERT: ("▲", "warned"),
+}
 
 
 def mark_of(run: Mapping[str, Any]) -> Mark:

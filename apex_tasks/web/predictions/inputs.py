@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from apex_tasks.bundle import BundleFiles, ResolvedBundle, read_bundle, resolve_bundle
-from apex_tasks.bundle.archive import MANIFEST
+from apex_tasks.bundle.archive import MANIFEST_LOCK
 from apex_tasks.bundle.checkpoint import load_checkpoint
 from apex_tasks.bundle.manifest import verify_manifest
 from apex_tasks.dataset.freshness import check_freshness
@@ -23,7 +23,7 @@ from apex_tasks.market.calendar import FIRST_DAY, LAST_DAY, TseCalendar
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings
 from apex_tasks.store import file_sha256
-from apex_tasks.web.file_stamps import Stamp, file_stamp
+from apex_tasks.web.file_fingerprint import Stamp, file_fingerprint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,7 +100,7 @@ class InputSource:
     def stamp(self) -> tuple[Stamp, ...]:
         """State of all the files as they lie there now; takes a few microseconds a file."""
         files = (bundle_of(self.model), self.dataset, *([] if self.config is None else [self.config]))
-        return tuple(file_stamp(file) for file in files)
+        return tuple(file_fingerprint(file) for file in files)
 
     def read(self) -> ServedInputs:
         """Validate bundle and dataset as they are now.
@@ -141,7 +141,7 @@ class InputSource:
         )
 
     def _dataset_sha256(self) -> str:
-        stamp = file_stamp(self.dataset)
+        stamp = file_fingerprint(self.dataset)
         if self._hashed is None or self._hashed[0] != stamp:
             self._hashed = (stamp, file_sha256(self.dataset))
         return self._hashed[1]
@@ -176,7 +176,7 @@ def bundle_of(model: Path) -> Path:
     path = model.absolute()
     if path.is_file() and not path.name.endswith((".tar.gz", ".tgz")):
         for folder in path.parents:
-            if (folder / MANIFEST).is_file():
+            if (folder / MANIFEST_LOCK).is_file():
                 return folder
     return model
 
@@ -193,12 +193,12 @@ def require_named(files: BundleFiles, model: Path, config: Path | None) -> None:
     root = bundle_of(model)
     if root != model:
         named = model.absolute().relative_to(root).as_posix()
-        if named not in (verified.checkpoint_path, MANIFEST):
+        if named not in (verified.checkpoint_path, MANIFEST_LOCK):
             raise Refusal(
                 "the model is not the checkpoint of its bundle",
                 expected=verified.checkpoint_path,
                 received=named,
-                where=root / MANIFEST,
+                where=root / MANIFEST_LOCK,
                 remedy="Point --model (APEX_MODEL) at the bundle, or at the checkpoint that its manifest names.",
             )
     if config is None:

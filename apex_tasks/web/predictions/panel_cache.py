@@ -27,7 +27,7 @@ from apex_tasks.monthly.infer import SCORES, infer, read_forecasts, scores_key
 from apex_tasks.monthly.request import RunRequest
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import MANIFEST, Store, content_key
-from apex_tasks.web.file_stamps import file_stamp
+from apex_tasks.web.file_fingerprint import file_fingerprint
 from apex_tasks.web.predictions.inputs import InputSource, ServedInputs
 
 LOCK = "build"
@@ -43,7 +43,7 @@ class InputsChanged(Exception):
 
 
 @dataclass(frozen=True)
-class SessionScores:
+class CachedScores:
     """Scores of one session.
 
     Attributes
@@ -98,14 +98,14 @@ class PanelCache:
         self._source = source
         self._max_bytes = max_bytes
 
-    def find(self, inputs: ServedInputs, day: dt.date) -> SessionScores | None:
+    def find(self, inputs: ServedInputs, day: dt.date) -> CachedScores | None:
         """The scores of a session if they are there; they then count as just used.
 
         Another process may remove them at any moment, and a disk may spoil them: they are then not there.
         """
         return self._find(inputs, day, mend=False)
 
-    def build(self, inputs: ServedInputs, day: dt.date) -> SessionScores:
+    def build(self, inputs: ServedInputs, day: dt.date) -> CachedScores:
         """Build the panel, score it, and make room; one process at a time.
 
         Raises
@@ -127,7 +127,7 @@ class PanelCache:
         """Size of all complete panels and scores."""
         return sum(size for _, size, _ in self._entries())
 
-    def _find(self, inputs: ServedInputs, day: dt.date, *, mend: bool) -> SessionScores | None:
+    def _find(self, inputs: ServedInputs, day: dt.date, *, mend: bool) -> CachedScores | None:
         """Find; `mend` removes what is damaged, which only the holder of the lock may do."""
         request = self._request(inputs, day)
         panel_folder = looked_at = self._place(
@@ -154,9 +154,9 @@ class PanelCache:
         logger.info("[Inference] Panel cache hit: %s", panel_folder)
         _touch(panel_folder)
         _touch(looked_at)
-        return SessionScores(forecasts, panel, cached=True)
+        return CachedScores(forecasts, panel, cached=True)
 
-    def _build(self, inputs: ServedInputs, day: dt.date) -> SessionScores:
+    def _build(self, inputs: ServedInputs, day: dt.date) -> CachedScores:
         self._sweep()
         request = self._request(inputs, day)
         panel = self._build_panel(request, inputs)
@@ -171,13 +171,13 @@ class PanelCache:
             panel = self._build_panel(request, inputs)
             reference = infer(request, inputs.bundle, panel, self._store, inputs.weights)
         built = {panel_folder, self._place(SCORES, reference.key)}
-        if file_stamp(self._source.dataset) not in inputs.stamp:
+        if file_fingerprint(self._source.dataset) not in inputs.stamp:
             for folder in sorted(built):
                 _remove(folder)
             raise InputsChanged
         forecasts = read_forecasts(self._store.get(SCORES, reference.key))
         self._make_room(built)
-        return SessionScores(forecasts, panel, cached=False)
+        return CachedScores(forecasts, panel, cached=False)
 
     def _build_panel(self, request: RunRequest, inputs: ServedInputs) -> PanelReference:
         found = find_panel(request, inputs.bundle, self._store, inputs.dataset_sha256)

@@ -22,9 +22,9 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.web.errors import RETRY_AFTER_SECONDS, ApiError
 from apex_tasks.web.middleware.metrics import RequestMetrics
 from apex_tasks.web.predictions.inputs import InputSource, ServedInputs
-from apex_tasks.web.predictions.panel_cache import InputsChanged, PanelCache, SessionScores
+from apex_tasks.web.predictions.panel_cache import CachedScores, InputsChanged, PanelCache
 from apex_tasks.web.predictions.schema import MAX_TOP_K, PredictionQuery, PredictionReply, RankedStock
-from apex_tasks.web.predictions.single_flight import SharedRuns
+from apex_tasks.web.predictions.single_flight import SingleFlight
 
 MEMORY_SESSIONS = 128
 MEMORY_REPLY_BYTES = 32 << 20
@@ -80,8 +80,8 @@ class Predictor:
         self._on_first_inputs = on_first_inputs
         self._current: ServedInputs | None = None
         self._refused: tuple[object, float, Refusal] | None = None
-        self._reading: SharedRuns[ServedInputs] = SharedRuns()
-        self._scoring: SharedRuns[RankedSession] = SharedRuns()
+        self._reading: SingleFlight[ServedInputs] = SingleFlight()
+        self._scoring: SingleFlight[RankedSession] = SingleFlight()
         self._one_build = asyncio.Lock()
         self._queued = 0
         self._sessions: LRUCache[Hashable, RankedSession] = LRUCache(MEMORY_SESSIONS)
@@ -228,11 +228,11 @@ class Predictor:
             self._sessions[key] = ranked
         return ranked
 
-    def _build_alone(self, inputs: ServedInputs, day: dt.date) -> SessionScores:
+    def _build_alone(self, inputs: ServedInputs, day: dt.date) -> CachedScores:
         with tempfile.TemporaryDirectory(prefix="apex-serve-") as folder:
             return PanelCache(Path(folder), self.source, max_bytes=UNBOUNDED).build(inputs, day)
 
-    async def _build(self, key: Hashable, compute: Callable[[], SessionScores]) -> SessionScores:
+    async def _build(self, key: Hashable, compute: Callable[[], CachedScores]) -> CachedScores:
         """One build at a time: each takes all cores and the memory of a panel."""
         if self._queued >= MAX_QUEUED_BUILDS:
             raise ApiError(
@@ -241,14 +241,14 @@ class Predictor:
         self._queued += 1
         try:
             async with self._one_build:
-                if not self._scoring.is_wanted(key):
+                if not self._scoring.has_waiters(key):
                     raise asyncio.CancelledError("nobody waits for it any more")
                 with self._metrics.building():
                     return await asyncio.to_thread(compute)
         finally:
             self._queued -= 1
 
-    def _rank(self, inputs: ServedInputs, found: SessionScores, day: dt.date) -> RankedSession:
+    def _rank(self, inputs: ServedInputs, found: CachedScores, day: dt.date) -> RankedSession:
         best: dict[int, Best] = {}
         for horizon in inputs.bundle.model.horizons:
             table = ranked_scores(found.forecasts, horizon).head(MAX_TOP_K)

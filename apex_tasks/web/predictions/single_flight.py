@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 _Result = TypeVar("_Result")
 
 
-class SharedRuns(Generic[_Result]):
+class SingleFlight(Generic[_Result]):
     """Runs of something that many wait for at once: one run per key, whoever gives up."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class SharedRuns(Generic[_Result]):
             if not self._waiting[key]:
                 del self._waiting[key]
 
-    def is_wanted(self, key: Hashable) -> bool:
+    def has_waiters(self, key: Hashable) -> bool:
         """Whether anyone still waits for this key."""
         return key in self._waiting
 

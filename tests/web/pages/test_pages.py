@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from apex_tasks.monthly.draft import DRAFTS
 from apex_tasks.store import Store
 from apex_tasks.web.pages.rendering import LEAVE_SCRIPT
-from apex_tasks.web.pages.responses import PAGE_HEADERS, answer_readably
+from apex_tasks.web.pages.responses import PAGE_HEADERS, install_error_pages
 from apex_tasks.web.pages.routes import published_pages, run_pages
 from apex_tasks.web.pages.run_banner import AnswerState, RunState, TaskState
 from tests.support.small_market import (
@@ -133,7 +133,7 @@ def client(read_run: Callable[[str, str, str], RunState | None]) -> TestClient:
     pages, server = FastAPI(openapi_url=None), FastAPI(openapi_url=None)
     pages.include_router(published_pages(DAG_ID))
     pages.include_router(run_pages(DAG_ID, read_run))
-    answer_readably(pages)
+    install_error_pages(pages)
     server.mount("/apex", pages)
     return TestClient(server)
 

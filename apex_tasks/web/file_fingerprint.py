@@ -9,7 +9,7 @@ Stamp = tuple[tuple[str, int, int, int, int], ...]
 """Per file: name, inode, size, times of the last change of content and of status."""
 
 
-def file_stamp(path: Path) -> Stamp:
+def file_fingerprint(path: Path) -> Stamp:
     """Stamp of one file, of every file below a folder, or empty for what cannot be looked at."""
     try:
         return tuple(_entries(path))
