@@ -19,8 +19,7 @@ from apex_airflow.callbacks import (
     notify_run_failure,
     notify_task_failure,
 )
-from apex_airflow.performance_tasks import performance_run_from
-from apex_airflow.tasks import step
+from apex_airflow.tasks import performance_run_from, step
 
 PORTFOLIO = Asset("apex_portfolio")
 AFTER_THE_CLOSE = CronTriggerTimetable("0 18 * * 1-5", timezone="Asia/Tokyo")

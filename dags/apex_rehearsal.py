@@ -5,8 +5,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import DAG, Param, get_current_context, task
 from apex_airflow.callbacks import REHEARSAL, notify_retry, notify_run_failure, notify_task_failure
-from apex_airflow.rehearsal_tasks import rehearsal_from
-from apex_airflow.tasks import step
+from apex_airflow.tasks import rehearsal_from, step
 
 IO_RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": 2.0}
 

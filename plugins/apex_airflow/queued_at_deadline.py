@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
 if TYPE_CHECKING:
@@ -29,10 +28,3 @@ class QueuedAtDeadline(BaseDeadlineReference):
 
         run = (DagRun.dag_id == dag_id, DagRun.run_id == run_id)
         return session.scalar(select(DagRun.queued_at).where(*run))
-
-
-class QueuedAtDeadlinePlugin(AirflowPlugin):
-    """Makes the reference known to every Airflow component."""
-
-    name = "queued_at_deadline"
-    deadline_references = [QueuedAtDeadline]  # noqa: RUF012 - Airflow declares it as a plain list

@@ -1,4 +1,4 @@
-"""What every task of the monthly run shares: the run it belongs to, and how a refusal fails it."""
+"""What all tasks share: the run, look or rehearsal that a task belongs to, and how a refusal fails it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import get_current_context
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import BaseHook, get_current_context
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
 from airflow.sdk.log import redact
 
 if TYPE_CHECKING:
     from apex_tasks.monthly.request import RunRequest
     from apex_tasks.monthly.run import MonthlyRun
+    from apex_tasks.performance.run import PerformanceRun
     from apex_tasks.refusal import Refusal
+    from apex_tasks.rehearsal.day_zero import DayZero
+    from apex_tasks.settings import NotificationSettings
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,63 @@ def monthly_run_from(context: Any) -> MonthlyRun:
 
     request = run_request_from(context)
     return MonthlyRun(request, Store(request.settings.home), TseCalendar.load(), context["run_id"])
+
+
+def performance_run_from(context: Any) -> PerformanceRun:
+    """Build the look whose steps the tasks call, the same in every task of a run.
+
+    Raises
+    ------
+    AirflowSkipException
+        Nothing is published yet, so there is nothing to look at.
+    """
+    from apex_tasks.market.calendar import TseCalendar
+    from apex_tasks.performance.request import PERFORMANCE_PARAMETERS, resolve_performance_request
+    from apex_tasks.performance.run import PerformanceRun
+    from apex_tasks.settings import load_settings
+    from apex_tasks.store import Store
+
+    settings, calendar = load_settings(), TseCalendar.load()
+    request = resolve_performance_request(
+        {name: context["params"][name] for name in PERFORMANCE_PARAMETERS},
+        moment=context.get("logical_date") or context["dag_run"].run_after,
+        settings=settings,
+        calendar=calendar,
+    )
+    run = PerformanceRun(request, Store(settings.home), calendar)
+    if run.nothing_published:
+        reason = f"No month is published up to {request.until}: there is no performance yet."
+        run.log(reason)  # Airflow's own line of a skip does not say why
+        raise AirflowSkipException(reason)
+    return run
+
+
+def rehearsal_from(context: Any) -> DayZero:
+    """Build the rehearsal of a run; today is the Tokyo date of its due time."""
+    from apex_tasks.market.calendar import TseCalendar, tokyo_date
+    from apex_tasks.rehearsal.day_zero import DayZero
+    from apex_tasks.rehearsal.request import resolve_rehearsal
+    from apex_tasks.settings import load_settings
+
+    request = resolve_rehearsal(
+        context["params"],
+        today=tokyo_date(context["dag_run"].run_after),
+        settings=load_settings(),
+    )
+    return DayZero(request, TseCalendar.load(), defined_connections)
+
+
+def defined_connections(settings: NotificationSettings) -> dict[str, bool]:
+    """Whether the connections that messages go out by are defined; their content is not looked at."""
+    return {name: _is_defined(name) for name in (settings.slack_connection, settings.smtp_connection)}
+
+
+def _is_defined(name: str) -> bool:
+    try:
+        BaseHook.get_connection(name)
+    except AirflowNotFoundException:
+        return False
+    return True
 
 
 @contextmanager

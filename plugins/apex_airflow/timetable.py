@@ -8,7 +8,6 @@ from typing import Any
 
 import pendulum
 from airflow.exceptions import AirflowTimetableInvalid
-from airflow.plugins_manager import AirflowPlugin
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 
 from apex_tasks.market.calendar import FIRST_DAY, REBALANCE_TIME, TseCalendar, tokyo_date
@@ -129,13 +128,6 @@ class TseRebalanceTimetable(Timetable):
         if self.grace_days is not None and now - latest > timedelta(days=self.grace_days):
             return self._slot_after(now, calendar)
         return latest
-
-
-class TseTimetablePlugin(AirflowPlugin):
-    """Makes the timetable known to every Airflow component."""
-
-    name = "tse_timetable"
-    timetables = [TseRebalanceTimetable]  # noqa: RUF012 - Airflow declares it as a plain list
 
 
 def _last_opening(instant: datetime) -> date:

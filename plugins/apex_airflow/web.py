@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from airflow.configuration import conf
-from airflow.plugins_manager import AirflowPlugin
 
 DAG_ID = "apex_monthly_rebalance"
 PREFIX = "/apex"
@@ -29,7 +28,7 @@ _log = logging.getLogger(__name__)
 class LazyWebApp:
     """ASGI application that is built at its first request.
 
-    Every component of Airflow loads this plugin, and only the web server answers requests: the others shall not
+    Every component of Airflow loads the plugin, and only the web server answers requests: the others shall not
     pay for a web framework.
     """
 
@@ -45,28 +44,26 @@ class LazyWebApp:
         await application(scope, receive, send)
 
 
-class ApexWebPlugin(AirflowPlugin):
-    """Mounts the application, and puts its pages into the interface."""
-
-    name = "apex_web"
-    fastapi_apps = [{"app": LazyWebApp(), "url_prefix": PREFIX, "name": "APEX Batch"}]  # noqa: RUF012
-    external_views = [  # noqa: RUF012
-        {
-            "name": "Portfolio",
-            "href": f"{BASE}/report/{{DAG_ID}}/{{RUN_ID}}",
-            "destination": "dag_run",
-            "url_route": "portfolio",
-            "icon": ICON,
-        },
-        {
-            "name": "Portfolios",
-            "href": f"{BASE}/months",
-            "destination": "nav",
-            "nav_top_level": True,
-            "url_route": "portfolios",
-            "icon": ICON,
-        },
-    ]
+FASTAPI_APPS: list[dict[str, Any]] = [{"app": LazyWebApp(), "url_prefix": PREFIX, "name": "APEX Batch"}]
+"""The application, built at its first request."""
+EXTERNAL_VIEWS: list[dict[str, Any]] = [
+    {
+        "name": "Portfolio",
+        "href": f"{BASE}/report/{{DAG_ID}}/{{RUN_ID}}",
+        "destination": "dag_run",
+        "url_route": "portfolio",
+        "icon": ICON,
+    },
+    {
+        "name": "Portfolios",
+        "href": f"{BASE}/months",
+        "destination": "nav",
+        "nav_top_level": True,
+        "url_route": "portfolios",
+        "icon": ICON,
+    },
+]
+"""The tab on each run, and the page of the published months."""
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from apex_airflow.performance_tasks import performance_run_from
+from apex_airflow.tasks import performance_run_from
 
 from tests.support.small_market import SmallMarket
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from apex_airflow.rehearsal_tasks import defined_connections, rehearsal_from
-from apex_airflow.tasks import step
+from apex_airflow.tasks import defined_connections, rehearsal_from, step
 
 from apex_tasks.settings import NotificationSettings
 
