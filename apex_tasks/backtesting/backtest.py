@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from pydantic import BaseModel, ConfigDict
-
 from apex_tasks.backtesting.forecaster import Forecaster
 from apex_tasks.backtesting.result import BacktestResult, summarise
 from apex_tasks.backtesting.schedule import Rebalance, monthly_schedule, require_sessions
@@ -21,6 +19,7 @@ from apex_tasks.dataset.prices import ADV, check_units, read_prices
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.risk_factors import RiskFactors
 from apex_tasks.dataset.schema import CLOSE, DatasetFile, open_dataset
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS, first_delisted
@@ -30,7 +29,7 @@ from apex_tasks.settings import ApexSettings, SelectionSettings, Sessions, Timin
 from apex_tasks.store import file_sha256
 
 
-class BacktestRequest(BaseModel):
+class BacktestRequest(FrozenModel):
     """What to play through.
 
     Attributes
@@ -46,8 +45,6 @@ class BacktestRequest(BaseModel):
     settings
         Ranking, policy, options and initial capital.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bundle: str
     dataset: str

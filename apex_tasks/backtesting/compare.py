@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from apex_tasks.backtesting.backtest import Market, backtest
 from apex_tasks.backtesting.result import BacktestResult
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.monthly.request import with_parameters
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import Policy, Priority
@@ -32,11 +32,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 """Name -> parameters, each beside the settings in force."""
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class VariantRow(_Row):
+class VariantRow(FrozenModel):
     """One variant, beside the one that it is compared with: the baseline, or a benchmark.
 
     Attributes
@@ -63,7 +59,7 @@ class VariantRow(_Row):
     sharpe_difference: Interval | None
 
 
-class PolicyComparison(_Row):
+class PolicyComparison(FrozenModel):
     """All variants, the baseline first.
 
     Attributes

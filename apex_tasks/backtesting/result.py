@@ -6,18 +6,13 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from apex_tasks.backtesting.simulation import Rebalanced, Simulation
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.portfolio.ledger import LedgerDay
 from apex_tasks.statistics.performance import Performance, daily_returns_pct, measure_performance
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RebalanceRow(_Row):
+class RebalanceRow(FrozenModel):
     """One rebalance.
 
     Attributes
@@ -61,7 +56,7 @@ class RebalanceRow(_Row):
     weights: dict[str, float]
 
 
-class DailyRow(_Row):
+class DailyRow(FrozenModel):
     """State at the close of one session; the first has the daily return 0 and counts in no statistic of returns.
 
     Attributes
@@ -85,14 +80,14 @@ class DailyRow(_Row):
     positions: int
 
 
-class FailedAttempt(_Row):
+class FailedAttempt(FrozenModel):
     """A rebalance that was due and could not be planned."""
 
     date: dt.date
     reason: str
 
 
-class BacktestResult(_Row):
+class BacktestResult(FrozenModel):
     """A whole backtest; docs/backtest.md describes every part."""
 
     synthetic: bool

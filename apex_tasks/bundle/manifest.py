@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from apex_tasks.bundle.archive import MANIFEST_LOCK, BundleFiles
 from apex_tasks.bundle.parsing import bad_key, read_json, validated
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
 
 Count = Annotated[int, Field(strict=True, ge=1)]
@@ -72,10 +73,8 @@ class FileStatus(StrEnum):
     MANIFEST = "manifest"
 
 
-class BundleFile(BaseModel):
+class BundleFile(FrozenModel):
     """One file of the bundle: path from its root, SHA-256 in hex, and whether the manifest vouches for it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
     sha256: str

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import JsonValue
 
 from apex_tasks.bundle.archive import MANIFEST_LOCK
 from apex_tasks.bundle.channels import model_init_log
 from apex_tasks.bundle.manifest import BundleFile
 from apex_tasks.dataset.features import FeatureList, FeaturePlan
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.settings import FeaturesMode, Normalization, SelectionSettings
 
 
-class _Resolved(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelDimensions(_Resolved):
+class ModelDimensions(FrozenModel):
     """Sizes of the model beside its features; `horizons` in sessions, in the order of its outputs."""
 
     d_model: int
@@ -28,7 +25,7 @@ class ModelDimensions(_Resolved):
     horizons: tuple[int, ...]
 
 
-class ResolvedBundle(_Resolved):
+class ResolvedBundle(FrozenModel):
     """Everything later steps need of a bundle, for one dataset and one horizon; survives JSON.
 
     Attributes

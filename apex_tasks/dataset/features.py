@@ -14,8 +14,8 @@ from functools import cache
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict
 
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import FeaturesMode, configs_folder
 
@@ -63,10 +63,8 @@ class SourceKind(StrEnum):
     ZERO = "zero"
 
 
-class FeatureSource(BaseModel):
+class FeatureSource(FrozenModel):
     """Supply of one feature: `left`, or `left op right`, or 0.0 when `left` is None."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     feature: str
     kind: SourceKind
@@ -75,10 +73,8 @@ class FeatureSource(BaseModel):
     right: str | None = None
 
 
-class FeaturePlan(BaseModel):
+class FeaturePlan(FrozenModel):
     """How to read every feature, in model input order, from one dataset schema."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sources: tuple[FeatureSource, ...]
 

@@ -6,8 +6,7 @@ import math
 import operator
 from collections.abc import Iterable, Mapping
 
-from pydantic import BaseModel, ConfigDict
-
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal, ThresholdBroken
 from apex_tasks.settings import AlertThreshold, Severity
 
@@ -25,10 +24,8 @@ _COMPARISONS = {
 }
 
 
-class Alert(BaseModel):
+class Alert(FrozenModel):
     """A broken threshold: `metric comparison bound` was true for `value`; `runbook` links to what to do."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: str
     value: float

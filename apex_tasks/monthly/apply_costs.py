@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.market_returns import market_returns_of
 from apex_tasks.dataset.price_history import PriceHistory
 from apex_tasks.dataset.prices import ADV
 from apex_tasks.dataset.schema import CLOSE, CODE, SECTOR
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import LAST_DAY, TseCalendar, tokyo_date
 from apex_tasks.monitoring import alerts
 from apex_tasks.monthly.build_panel import PANELS, PanelReference, read_panel_prices, read_panel_risk_factors
@@ -52,7 +52,7 @@ PlanMetrics = Mapping[str, float | None]
 """Metrics of a plan by name, as run.json publishes them; None: it has no value this month."""
 
 
-class PlanReference(BaseModel):
+class PlanReference(FrozenModel):
     """Target weights and orders in the store.
 
     Attributes
@@ -64,8 +64,6 @@ class PlanReference(BaseModel):
     positions, turnover, cost_bps, portfolio_value_jpy
         Size of the new book, one-way turnover, cost in bps of the portfolio, value before trading.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
     content_hash: str

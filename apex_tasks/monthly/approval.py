@@ -6,8 +6,9 @@ import datetime as dt
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TOKYO
 from apex_tasks.monthly.apply_costs import PlanReference
 from apex_tasks.monthly.draft import DraftReference
@@ -25,10 +26,8 @@ class ApprovalOutcome(StrEnum):
     TIMED_OUT = "approval_timed_out"
 
 
-class Person(BaseModel):
+class Person(FrozenModel):
     """Who answered, as the system that asked knows them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     name: str
@@ -37,7 +36,7 @@ class Person(BaseModel):
         return self.name if self.name == self.id else f"{self.name} ({self.id})"
 
 
-class ApprovalAnswer(BaseModel):
+class ApprovalAnswer(FrozenModel):
     """What a person said, or that nobody did.
 
     Attributes
@@ -49,8 +48,6 @@ class ApprovalAnswer(BaseModel):
     note
         What they had to say.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     outcome: ApprovalOutcome
     by: Person | None = None
@@ -71,7 +68,7 @@ class ApprovalAnswer(BaseModel):
         return f"{self.outcome} by {self.by} at {self.at.astimezone(TOKYO):%Y-%m-%d %H:%M} JST{note}"
 
 
-class Decision(BaseModel):
+class Decision(FrozenModel):
     """An answer, and exactly what it is about.
 
     Attributes
@@ -85,8 +82,6 @@ class Decision(BaseModel):
     answer
         What was said.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rebalance_date: dt.date
     plan: str

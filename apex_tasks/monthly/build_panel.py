@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.freshness import check_freshness
@@ -19,6 +18,7 @@ from apex_tasks.dataset.prices import check_units, read_prices
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.risk_factors import read_risk_factors
 from apex_tasks.dataset.schema import CODE, open_dataset
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.monthly.request import RunRequest
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import Normalization
@@ -35,7 +35,7 @@ ROWS, WINDOWS, PRICES, FACTORS = PANEL_FILES = (
 WINDOW_START = "window_start"
 
 
-class PanelReference(BaseModel):
+class PanelReference(FrozenModel):
     """A panel in the store and the supply it stands for.
 
     Attributes
@@ -59,8 +59,6 @@ class PanelReference(BaseModel):
     cached
         The panel was in the store already.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
     content_hash: str

@@ -6,10 +6,9 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 import apex_tasks
 from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.monthly.apply_costs import PLAN_FILE, PLANS, PlanReference
 from apex_tasks.monthly.build_panel import PanelReference
 from apex_tasks.monthly.infer import ScoresReference
@@ -38,7 +37,7 @@ BUNDLE_FIELDS_OUTSIDE_RESULT = {"source", "folder", "dataset"}
 """The same of a resolved bundle."""
 
 
-class DraftReference(BaseModel):
+class DraftReference(FrozenModel):
     """A draft in the store.
 
     Attributes
@@ -46,8 +45,6 @@ class DraftReference(BaseModel):
     key, content_hash
         Where it lies, and the hash of all that it holds.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
     content_hash: str

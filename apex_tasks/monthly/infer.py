@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from apex_tasks.bundle import ResolvedBundle, open_checkpoint
 from apex_tasks.dataset.schema import CODE
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.monthly.build_panel import PANELS, ROWS, WINDOW_START, PanelReference, read_windows
 from apex_tasks.monthly.request import RunRequest
 from apex_tasks.portfolio.ranking import SCORE, rank_table
@@ -29,7 +29,7 @@ SCORES = "scores"
 FORECASTS = "forecasts.parquet"
 
 
-class ScoresReference(BaseModel):
+class ScoresReference(FrozenModel):
     """Scores in the store.
 
     Attributes
@@ -43,8 +43,6 @@ class ScoresReference(BaseModel):
     cached
         The scores were in the store already.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
     content_hash: str

@@ -6,9 +6,8 @@ import datetime as dt
 import platform
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.monitoring import alerts
 from apex_tasks.monthly.apply_costs import PLANS, PlanReference
 from apex_tasks.monthly.approval import Decision, require_approval
@@ -31,7 +30,7 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.store import Store, canonical_json
 
 
-class PublishReference(BaseModel):
+class PublishReference(FrozenModel):
     """The published month.
 
     Attributes
@@ -45,8 +44,6 @@ class PublishReference(BaseModel):
     already_published
         The same result was there before; nothing was written.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     portfolio: str
     folder: str

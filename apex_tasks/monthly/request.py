@@ -6,8 +6,9 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar, tokyo_date
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings
@@ -35,7 +36,7 @@ RUN_PARAMETERS = (
 )
 
 
-class RunRequest(BaseModel):
+class RunRequest(FrozenModel):
     """A month's run, complete: the same request on the same inputs gives the same bytes.
 
     Attributes
@@ -57,8 +58,6 @@ class RunRequest(BaseModel):
     settings
         Settings with the run's parameters applied.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rebalance_date: dt.date
     as_of: dt.date

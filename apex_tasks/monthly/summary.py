@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
-
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.monitoring.alerts import Alert
 from apex_tasks.monthly.apply_costs import PLAN_FILE, PLANS, PlanReference
 from apex_tasks.monthly.publish import PublishReference
@@ -27,10 +26,8 @@ class MonthOutcome(StrEnum):
     PROPOSED = "awaits a person's approval"
 
 
-class TopName(BaseModel):
+class TopName(FrozenModel):
     """One of the best ranked names of the new book."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     code: str
     sector: str | None
@@ -39,7 +36,7 @@ class TopName(BaseModel):
     weight: float
 
 
-class MonthSummary(BaseModel):
+class MonthSummary(FrozenModel):
     """A month in short.
 
     Attributes
@@ -59,8 +56,6 @@ class MonthSummary(BaseModel):
     top
         The best ranked names.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rebalance_date: dt.date
     as_of: dt.date

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
-
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.performance.benchmarks import Benchmarks, Metric
 from apex_tasks.settings import PerformanceSettings
 from apex_tasks.statistics.performance import SESSIONS_PER_YEAR, Performance
@@ -25,7 +24,7 @@ class DeviationVerdict(StrEnum):
     NOT_COMPARABLE = "not comparable"
 
 
-class BenchmarkComparison(BaseModel):
+class BenchmarkComparison(FrozenModel):
     """One live figure and its benchmark.
 
     Attributes
@@ -43,8 +42,6 @@ class BenchmarkComparison(BaseModel):
     verdict, reason
         What follows, and why nothing does where nothing does.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: Metric
     measure: str

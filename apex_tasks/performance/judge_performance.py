@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from apex_tasks.dataset.features import FeaturePlan, SourceKind
 from apex_tasks.dataset.market_returns import read_market_returns
 from apex_tasks.dataset.schema import DatasetFile, open_dataset
 from apex_tasks.dataset.session_features import read_session_features
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.performance.benchmarks import Benchmarks, Metric, read_benchmarks
 from apex_tasks.performance.checks.check import Check
@@ -40,7 +40,7 @@ FORMAT = 1
 """Counts up when the files change their form or the checks their rules."""
 
 
-class PerformanceReference(BaseModel):
+class PerformanceReference(FrozenModel):
     """A judgement in the store.
 
     Attributes
@@ -54,8 +54,6 @@ class PerformanceReference(BaseModel):
     cached
         It was in the store already.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     content_hash: str

@@ -7,11 +7,11 @@ import math
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from apex_tasks.backtesting.result import daily_rows
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.dataset.session_days import last_session
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.performance.request import PerformanceRequest
 from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS, first_delisted
 from apex_tasks.portfolio.orders import Order
@@ -30,7 +30,7 @@ FORMAT = 1
 """Counts up when the files change their form, so that a ledger in an older one is made anew."""
 
 
-class LedgerReference(BaseModel):
+class LedgerReference(FrozenModel):
     """A ledger in the store.
 
     Attributes
@@ -50,8 +50,6 @@ class LedgerReference(BaseModel):
     cached
         It was in the store already.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     content_hash: str

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pydantic import BaseModel, ConfigDict
-
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.performance.checks.check import Check
 from apex_tasks.performance.deviation import BenchmarkComparison, DeviationVerdict
 from apex_tasks.statistics.performance import Performance
 
 
-class RebalanceTurnover(BaseModel):
+class RebalanceTurnover(FrozenModel):
     """One-way turnover of one month's fills, as a fraction; None until it is filled."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     portfolio: str
     turnover: float | None
 
 
-class PerformanceReport(BaseModel):
+class PerformanceReport(FrozenModel):
     """Live figures, their benchmarks, and the four checks.
 
     Attributes
@@ -52,8 +49,6 @@ class PerformanceReport(BaseModel):
     warnings
         What a reader must know of the ledger.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     synthetic: bool
     portfolio: str

@@ -6,8 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar, tokyo_date
 from apex_tasks.monthly.request import required_input
 from apex_tasks.refusal import Refusal
@@ -16,7 +15,7 @@ from apex_tasks.settings import ApexSettings
 PERFORMANCE_PARAMETERS = ("bundle", "dataset", "until")
 
 
-class PerformanceRequest(BaseModel):
+class PerformanceRequest(FrozenModel):
     """A look at the live performance, complete: nothing later asks what day it is.
 
     Attributes
@@ -32,8 +31,6 @@ class PerformanceRequest(BaseModel):
     settings
         Settings in force.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bundle: str | None
     dataset: str

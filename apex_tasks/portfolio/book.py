@@ -7,14 +7,15 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Self, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
 
 PositiveFinite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Position(BaseModel):
+class Position(FrozenModel):
     """A holding of one stock.
 
     Parameters
@@ -27,8 +28,6 @@ class Position(BaseModel):
         Session of that close.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     shares: PositiveFinite
     last_price_jpy: PositiveFinite
     price_date: dt.date
@@ -39,7 +38,7 @@ class Position(BaseModel):
         return self.shares * self.last_price_jpy
 
 
-class Book(BaseModel):
+class Book(FrozenModel):
     """Cash and positions at a session's close; build one with `Book.cold` or `Book.of`.
 
     Parameters
@@ -55,8 +54,6 @@ class Book(BaseModel):
     portfolio_value_jpy
         Cash plus positions in JPY; a book that does not add up cannot be built or read.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rebalance_date: dt.date | None
     as_of: dt.date

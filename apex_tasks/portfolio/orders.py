@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.costs import BPS, CostModel
 from apex_tasks.portfolio.book import Book, Position, is_price
 from apex_tasks.refusal import Refusal
@@ -26,7 +26,7 @@ class Side(StrEnum):
     SELL = "SELL"
 
 
-class Order(BaseModel):
+class Order(FrozenModel):
     """A trade of one stock, estimated or done.
 
     Parameters
@@ -49,8 +49,6 @@ class Order(BaseModel):
         Position before and after the trade, both as fractions of the portfolio before trading.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     code: str
     side: Side
     shares: float
@@ -66,7 +64,7 @@ class Order(BaseModel):
     weight_after: float
 
 
-class Orders(BaseModel):
+class Orders(FrozenModel):
     """Trades of one rebalance and the book they lead to.
 
     Parameters
@@ -90,8 +88,6 @@ class Orders(BaseModel):
     book
         The book after trading.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     as_of: dt.date
     rows: tuple[Order, ...]

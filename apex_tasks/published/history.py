@@ -6,9 +6,10 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from apex_tasks.dataset.market_returns import MarketReturns
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import LedgerDay
 from apex_tasks.portfolio.orders import Orders
@@ -18,7 +19,7 @@ FORMAT = 1
 """Counts up when the history changes its form or meaning, so that a plan with an older one is made anew."""
 
 
-class HistoryMonth(BaseModel):
+class HistoryMonth(FrozenModel):
     """One rebalance as it was ordered, at the closes of its as-of session.
 
     Attributes
@@ -38,8 +39,6 @@ class HistoryMonth(BaseModel):
     portfolio_value_jpy
         Value before the trades.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     portfolio: str | None
     rebalance_date: dt.date
@@ -69,7 +68,7 @@ class HistoryMonth(BaseModel):
         )
 
 
-class History(BaseModel):
+class History(FrozenModel):
     """A chain of months from cash, or from the oldest published month that is known, to this one.
 
     Attributes
@@ -85,8 +84,6 @@ class History(BaseModel):
         Equal-weight mean return of all stocks on each session, see `dataset.market_returns`; None on the first
         session, which is where both start, and where no stock has a return.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     months: tuple[HistoryMonth, ...]
     sessions: tuple[dt.date, ...]

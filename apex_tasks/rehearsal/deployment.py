@@ -9,11 +9,10 @@ from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.keys import RowKeys, scan_keys
 from apex_tasks.dataset.schema import DatasetFile
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import LAST_DAY, TseCalendar
 from apex_tasks.published.portfolio import latest_version
 from apex_tasks.rehearsal.replay import MonthlyRehearsal
@@ -37,10 +36,8 @@ class ItemAnswer(NamedTuple):
     evidence: str
 
 
-class Finding(BaseModel):
+class Finding(FrozenModel):
     """One item of the checklist, looked at."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str
     state: ItemState

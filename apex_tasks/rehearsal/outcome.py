@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
-
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import CheckFailed
 
 
@@ -18,7 +17,7 @@ class StageVerdict(StrEnum):
     FAILED = "failed"
 
 
-class StageOutcome(BaseModel):
+class StageOutcome(FrozenModel):
     """What every part of the rehearsal leaves.
 
     Attributes
@@ -30,8 +29,6 @@ class StageOutcome(BaseModel):
     problems
         One sentence each.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     part: ClassVar[str]
     verdict: StageVerdict

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
 from apex_tasks.backtesting.backtest import backtest, open_market
 from apex_tasks.backtesting.result import BacktestResult, RebalanceRow
 from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import FIRST_DAY, TseCalendar
 from apex_tasks.monitoring import alerts
 from apex_tasks.monitoring.alerts import Alert
@@ -22,7 +21,7 @@ from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.settings import ApexSettings, Severity
 
 
-class MonthOutcome(BaseModel):
+class MonthOutcome(FrozenModel):
     """One rehearsed rebalance.
 
     Attributes
@@ -45,8 +44,6 @@ class MonthOutcome(BaseModel):
     alerts
         Thresholds that the month breaks; a critical one would stop the live run.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rebalance_date: dt.date
     as_of: dt.date

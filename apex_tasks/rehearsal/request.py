@@ -6,9 +6,10 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from apex_tasks.backtesting.backtest import BacktestRequest
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import FIRST_DAY, LAST_DAY
 from apex_tasks.monthly.request import required_input
 from apex_tasks.refusal import Refusal
@@ -18,7 +19,7 @@ SESSIONS, MONTHS = 5, 3
 MOST_SESSIONS, MOST_MONTHS = 60, 120
 
 
-class RehearsalRequest(BaseModel):
+class RehearsalRequest(FrozenModel):
     """A rehearsal, complete: the same request on the same inputs and store gives the same report.
 
     Attributes
@@ -34,8 +35,6 @@ class RehearsalRequest(BaseModel):
     settings
         Settings that the monthly run would use.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bundle: str
     dataset: str

@@ -8,26 +8,24 @@ from itertools import zip_longest
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from apex_tasks.dataset.schema import CODE
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.portfolio.selection import rank
 
 SCORE_TOLERANCE = 1e-5
 """Largest change of a float32 score that another split into batches may make."""
 
 
-class RankDifference(BaseModel):
+class RankDifference(FrozenModel):
     """The first rank, counted from 1, that two passes fill differently; None: that pass has no such rank."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rank: int
     first: str | None
     second: str | None
 
 
-class SessionComparison(BaseModel):
+class SessionComparison(FrozenModel):
     """One session in both passes.
 
     Attributes
@@ -48,8 +46,6 @@ class SessionComparison(BaseModel):
         Neighbours in the first pass's order, down to the first name that is not among the top, whose scores
         differ by no more than `SCORE_TOLERANCE`: rounding alone could swap them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     session: dt.date
     stocks: int

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from apex_tasks.backtesting.backtest import open_market
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import open_dataset
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monthly.score import score
 from apex_tasks.monthly.validate_bundle import validate_bundle
@@ -29,7 +29,7 @@ OTHER_BATCH_SIZES = (17, 31)
 """Batch sizes of the second pass: odd, so that batches end elsewhere; two, so that one is never the setting."""
 
 
-class PassDescription(BaseModel):
+class PassDescription(FrozenModel):
     """How one pass went, and what it read.
 
     Attributes
@@ -39,8 +39,6 @@ class PassDescription(BaseModel):
     bundle_sha256, dataset_sha256
         Of what was read at its beginning.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     how: str
     bundle_sha256: str

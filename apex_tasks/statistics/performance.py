@@ -7,8 +7,9 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt
+from pydantic import Field, FiniteFloat, NonNegativeInt
 
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
 
 SESSIONS_PER_YEAR = 252
@@ -20,7 +21,7 @@ NO_SPREAD_PCT = 1e-10
 NonNegativeFinite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Performance(BaseModel):
+class Performance(FrozenModel):
     """Figures of a simulated or real portfolio.
 
     Parameters
@@ -49,8 +50,6 @@ class Performance(BaseModel):
     avg_daily_cost_bps
         Total cost per state in basis points of the initial capital.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     total_return: FiniteFloat
     annualized_return: FiniteFloat | None

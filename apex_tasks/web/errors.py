@@ -11,11 +11,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
 
 RETRY_AFTER_SECONDS = 5
@@ -25,19 +26,15 @@ MAX_FIELD_LENGTH = 100
 logger = logging.getLogger(__name__)
 
 
-class Problem(BaseModel):
+class Problem(FrozenModel):
     """One thing that is wrong with a request, or with the server's inputs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     field: str | None = Field(description="Field, header or input at fault; null: the request as a whole.")
     reason: str = Field(description="What is wrong, and what to do.")
 
 
-class ErrorReply(BaseModel):
+class ErrorReply(FrozenModel):
     """Body of every answer that is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     detail: list[Problem]
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.monitoring.alerts import Alert
 from apex_tasks.published.portfolio import (
     ORDERS_FILE,
@@ -21,11 +22,7 @@ from apex_tasks.store import Store
 from apex_tasks.web.errors import ApiError, JsonErrors, documented
 
 
-class _Published(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Position(_Published):
+class Position(FrozenModel):
     """One stock of the book after the trades."""
 
     code: str
@@ -40,7 +37,7 @@ class Position(_Published):
     value_jpy: float
 
 
-class Order(_Published):
+class Order(FrozenModel):
     """One trade, estimated at the as-of close."""
 
     code: str
@@ -58,14 +55,14 @@ class Order(_Published):
     weight_after: float
 
 
-class Parent(_Published):
+class Parent(FrozenModel):
     """The published portfolio that the orders start from."""
 
     portfolio: str
     content_hash: str
 
 
-class PortfolioReply(_Published):
+class PortfolioReply(FrozenModel):
     """A month's newest version."""
 
     rebalance_date: dt.date = Field(description="Day of the trades.")

@@ -215,7 +215,7 @@ def test_missing_connections_are_one_line_each(
     monkeypatch.setenv("APEX_NOTIFICATIONS__SMTP_CONNECTION", "nowhere_smtp")
     with caplog.at_level(logging.INFO):
         deliver(NOTICE, ledger, FAILED)
-    ours = [record for record in caplog.records if record.name == "notice_channels"]
+    ours = [record for record in caplog.records if record.name == "apex_airflow.channels"]
     assert [record.levelname for record in ours] == ["WARNING", "WARNING"]
     assert "nowhere_slack" in ours[0].getMessage()
     assert "nowhere_smtp" in ours[1].getMessage()

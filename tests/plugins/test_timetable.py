@@ -21,13 +21,13 @@ from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
 from airflow.utils.types import DagRunType
+from apex_airflow import timetable as timetable_module
 from apex_airflow.timetable import TseRebalanceTimetable
 from hypothesis import given
 from hypothesis import strategies as st
 
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.refusal import Refusal
-from tests.support import tse_timetable
 from tests.support.paths import ROOT
 
 ANSWERS_FILE = ROOT / "tests" / "market" / "rebalance_answers.csv"
@@ -43,7 +43,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Set the scheduler's clock."""
 
     def set_to(instant: str) -> None:
-        monkeypatch.setattr(tse_timetable, "_now", lambda: utc(instant))
+        monkeypatch.setattr(timetable_module, "_now", lambda: utc(instant))
 
     return set_to
 
@@ -53,7 +53,6 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let Airflow load the plugins folder, as each of its components does."""
     caches = (plugins_manager._get_plugins, plugins_manager.get_timetables_plugins)
     monkeypatch.setattr(settings, "PLUGINS_FOLDER", str(ROOT / "plugins"))
-    monkeypatch.setitem(sys.modules, "tse_timetable", tse_timetable)
     for cache in caches:
         cache.cache_clear()
     yield
@@ -220,7 +219,7 @@ def test_thirty_one_years_equal_the_frozen_answers() -> None:
 @given(st.datetimes(datetime(2001, 1, 1), datetime(2030, 10, 1), timezones=st.just(UTC)))
 def test_next_run_is_never_null(now: datetime) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tse_timetable, "_now", lambda: pendulum.instance(now))
+        patch.setattr(timetable_module, "_now", lambda: pendulum.instance(now))
         due = max(slot for slot in SLOTS if slot <= now)
         coming = min(slot for slot in SLOTS if slot > now)
         start = "2000-06-01T00:00:00+00:00"
@@ -274,7 +273,7 @@ def test_a_broken_closures_file_fails_parsing_and_yields_no_slot(monkeypatch: py
 def test_round_trip_through_a_serialized_dag() -> None:
     stored = json.dumps(DagSerialization.to_dict(rebalance_dag(TseRebalanceTimetable(2, grace_days=5))))
     timetable = DagSerialization.from_dict(json.loads(stored)).timetable
-    assert timetable.type_name == "tse_timetable.TseRebalanceTimetable"
+    assert timetable.type_name == "apex_airflow.timetable.TseRebalanceTimetable"
     assert timetable.serialize() == {"nth_session": 2, "grace_days": 5}
     assert timetable.summary == "2nd TSE session of the month, 09:00 JST"
 
@@ -291,7 +290,7 @@ def test_backfill_covers_the_benchmark_months() -> None:
 @pytest.mark.usefixtures("registered")
 def test_scheduler_stores_a_next_run_after_every_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = DagSerialization.from_dict(DagSerialization.to_dict(rebalance_dag(TseRebalanceTimetable())))
-    monkeypatch.setattr(sys.modules["tse_timetable"], "_now", lambda: utc("2024-01-10T00:00:00+00:00"))
+    monkeypatch.setattr(timetable_module, "_now", lambda: utc("2024-01-10T00:00:00+00:00"))
     model = DagModel(dag_id="rebalance")
     model.calculate_dagrun_date_fields(stored, reference_run=None)
     for slot, coming in pairwise(slot for slot in SLOTS if slot.year >= 2024):
@@ -303,7 +302,7 @@ def test_scheduler_stores_a_next_run_after_every_slot(monkeypatch: pytest.Monkey
             data_interval=(slot, slot),
             run_type=DagRunType.SCHEDULED,
         )
-        monkeypatch.setattr(sys.modules["tse_timetable"], "_now", lambda slot=slot: pendulum.instance(slot))
+        monkeypatch.setattr(timetable_module, "_now", lambda slot=slot: pendulum.instance(slot))
         model.calculate_dagrun_date_fields(stored, reference_run=run)
         assert model.next_dagrun == model.next_dagrun_create_after == coming
 
@@ -322,7 +321,7 @@ def test_run_id_reads_as_the_rebalance_date() -> None:
 
 def test_import_brings_nothing_heavy() -> None:
     heavy = "{'pandas', 'pyarrow', 'torch', 'exchange_calendars'}"
-    program = f"import airflow, sys; import tse_timetable; print(sorted({heavy} & set(sys.modules)))"
+    program = f"import airflow, sys; import apex_airflow.timetable; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'plugins'}:{ROOT}"},

@@ -11,8 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from apex_airflow import web as web_module
+from apex_airflow.plugin import ApexPlugin
 from apex_airflow.tasks import REFUSAL
-from apex_airflow.web import DAG_ID, TOKEN_VARIABLE, ApexWebPlugin, LazyWebApp
+from apex_airflow.web import DAG_ID, TOKEN_VARIABLE, LazyWebApp
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -21,7 +23,6 @@ from apex_tasks.performance.stored_reports import PERFORMANCE_FILE, PERFORMANCES
 from apex_tasks.published.portfolio import RUN_FILE, latest_version, published_dates
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Artifact, Store, canonical_json
-from tests.support import apex_web
 from tests.support.paths import ROOT
 
 PAGES = (
@@ -45,7 +46,7 @@ Visitor = Callable[[str | None], TestClient]
 @pytest.fixture
 def application() -> Starlette:
     """Mount the plugin's application as Airflow does."""
-    (mounted,) = ApexWebPlugin.fastapi_apps
+    (mounted,) = ApexPlugin.fastapi_apps
     server = Starlette()
     server.mount(mounted["url_prefix"], mounted["app"])
     return server
@@ -172,7 +173,7 @@ def airflow_app() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "viewer:viewer,nobody:")
         patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "s" * 64)
-        patch.setattr(plugins_manager, "get_fastapi_plugins", lambda: (ApexWebPlugin.fastapi_apps, []))
+        patch.setattr(plugins_manager, "get_fastapi_plugins", lambda: (ApexPlugin.fastapi_apps, []))
         initdb()
         yield create_app(apps="core")
         purge_cached_app()
@@ -320,13 +321,13 @@ def test_the_way_to_the_login_leads_back(visitor: Visitor) -> None:
 
 @pytest.mark.slow
 def test_the_interface_is_told_of_the_tab_and_the_page(visitor: Visitor) -> None:
-    views = {view["destination"]: view for view in ApexWebPlugin.external_views}
+    views = {view["destination"]: view for view in ApexPlugin.external_views}
     assert views["dag_run"]["href"].startswith("/apex/report/{DAG_ID}/{RUN_ID}")
     run_id = "scheduled__2025-11-04T00:00:00+00:00"
     tab = views["dag_run"]["href"].replace("{DAG_ID}", "other").replace("{RUN_ID}", quote(run_id, safe=""))
     for href in (tab, views["nav"]["href"]):
         assert visitor("viewer").get(href).status_code == 200
-    assert len({view["url_route"] for view in views.values()}) == len(ApexWebPlugin.external_views)
+    assert len({view["url_route"] for view in views.values()}) == len(ApexPlugin.external_views)
 
 
 @pytest.mark.slow
@@ -453,7 +454,7 @@ def test_an_application_that_cannot_be_built_says_so(
     def broken() -> None:
         raise ImportError("no such framework")
 
-    monkeypatch.setattr(apex_web, "_application", broken)
+    monkeypatch.setattr(web_module, "_application", broken)
     answer = TestClient(LazyWebApp()).get("/months")
     assert answer.status_code == 500
     assert "could not be loaded" in answer.text
@@ -466,7 +467,7 @@ def test_the_plugin_alone_loads_no_web_framework() -> None:
 
     code = (
         "import sys; from airflow.plugins_manager import AirflowPlugin; before = set(sys.modules); "
-        "import apex_web, run_state; "
+        "import apex_airflow.plugin, apex_airflow.run_state; "
         "print([m for m in set(sys.modules) - before if m.partition('.')[0] in ('fastapi', 'starlette', 'jinja2')])"
     )
     plugins = str(ROOT / "plugins")

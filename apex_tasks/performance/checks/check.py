@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from apex_tasks.frozen_model import FrozenModel
 
 
 class CheckVerdict(StrEnum):
@@ -24,7 +24,7 @@ class CheckName(StrEnum):
     DRIFT = "drift of features and scores"
 
 
-class Check(BaseModel):
+class Check(FrozenModel):
     """One check.
 
     Attributes
@@ -38,8 +38,6 @@ class Check(BaseModel):
     first
         What to do first; empty when it is ok.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: CheckName
     verdict: CheckVerdict

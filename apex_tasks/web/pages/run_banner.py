@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from apex_tasks.frozen_model import FrozenModel
 
 FAILED = "failed"
 WAITS_FOR_A_PERSON = "awaiting_input"
@@ -17,7 +17,7 @@ APPROVAL_TASK = "approval"
 APPROVE = "Approve"
 
 
-class TaskState(BaseModel):
+class TaskState(FrozenModel):
     """One task of the run.
 
     Attributes
@@ -30,15 +30,13 @@ class TaskState(BaseModel):
         Why it was refused and what to do; None where it was not, or nothing is known of it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     task_id: str
     state: str | None
     page: str
     refusal: str | None = None
 
 
-class AnswerState(BaseModel):
+class AnswerState(FrozenModel):
     """The question whether the month is published.
 
     Attributes
@@ -48,8 +46,6 @@ class AnswerState(BaseModel):
     by, at
         Who answered, and when.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     chosen: tuple[str, ...] = ()
     by: str | None = None
@@ -61,7 +57,7 @@ class AnswerState(BaseModel):
         return self.by is not None and APPROVE not in self.chosen
 
 
-class RunState(BaseModel):
+class RunState(FrozenModel):
     """One run, as far as its tab needs it.
 
     Attributes
@@ -83,8 +79,6 @@ class RunState(BaseModel):
     actions_page
         Address of what the run waits for people to do.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: str
     state: str

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
+from apex_tasks.frozen_model import FrozenModel
+
 MAX_TOP_K = 500
 
 _QUERY: dict[str, JsonValue] = {"horizon": 20, "top_k": 35}
@@ -58,10 +60,8 @@ class PredictionQuery(BaseModel):
     )
 
 
-class RankedStock(BaseModel):
+class RankedStock(FrozenModel):
     """One stock of a ranking."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rank: int = Field(description="1 = best; ties by code.")
     code: str

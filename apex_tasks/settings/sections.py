@@ -1,92 +1,16 @@
-"""Typed settings: `configs/apex.yaml`, overridden by environment variables `APEX_…`."""
+"""The sections of the settings; their defaults and descriptions make the table in the README."""
 
 from __future__ import annotations
 
-import os
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-    YamlConfigSettingsSource,
-)
+from pydantic import Field, model_validator
 
-from apex_tasks.refusal import Refusal
-
-_PACKAGE = Path(__file__).resolve().parent
-SETTINGS_FILE_VARIABLE = "APEX_SETTINGS"
+from apex_tasks.frozen_model import FrozenModel
+from apex_tasks.settings.choices import FeaturesMode, Normalization, Policy, Priority, Severity
 
 
-def configs_folder() -> Path:
-    """Folder with the settings, feature lists and closures: in the wheel, or beside it in a checkout."""
-    packaged = _PACKAGE / "configs"
-    return packaged if packaged.is_dir() else _PACKAGE.parent / "configs"
-
-
-class Normalization(StrEnum):
-    """How features reach the model."""
-
-    CSZ = "csz"
-    RAW = "raw"
-
-
-class FeaturesMode(StrEnum):
-    """What happens to a feature that the dataset lacks."""
-
-    FILL_ZERO = "fill-zero"
-    STRICT = "strict"
-    DROP_MISSING = "drop-missing"
-
-
-class Priority(StrEnum):
-    """Which names give way when more qualify under hysteresis than may be kept."""
-
-    RANK = "rank"
-    """The last in rank order, as the notes on v0.1.0 say. Holdings then decide nothing."""
-
-    HELD = "held"
-    """The last new name: held names keep their places, and new ones fill what is left."""
-
-
-class Policy(StrEnum):
-    """How target weights follow from the candidates."""
-
-    BASELINE = "baseline"
-    CAPPED = "capped"
-
-
-class Timing(StrEnum):
-    """When a backtest's orders are decided and filled."""
-
-    LIVE = "live"
-    SAME_CLOSE = "same_close"
-
-
-class Sessions(StrEnum):
-    """Whose sessions set the rebalance days of a backtest."""
-
-    TSE = "tse"
-    DATASET = "dataset"
-
-
-class Severity(StrEnum):
-    """What a broken alert threshold does: stop before publish, or go on and tell."""
-
-    CRITICAL = "CRITICAL"
-    WARNING = "WARNING"
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ScheduleSettings(_Section):
+class ScheduleSettings(FrozenModel):
     """When the monthly rebalance is due."""
 
     nth_session: Annotated[int, Field(ge=1, le=15)] = Field(
@@ -99,7 +23,7 @@ class ScheduleSettings(_Section):
     )
 
 
-class FreshnessSettings(_Section):
+class FreshnessSettings(FrozenModel):
     """When the dataset counts as complete for the as-of session."""
 
     min_row_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -117,7 +41,7 @@ class FreshnessSettings(_Section):
     )
 
 
-class RankingSettings(_Section):
+class RankingSettings(FrozenModel):
     """What is ranked, and how the model is fed."""
 
     top_k: Annotated[int, Field(ge=1, le=500)] = Field(35, description="Names to hold.")
@@ -132,7 +56,7 @@ class RankingSettings(_Section):
     )
 
 
-class SelectionSettings(_Section):
+class SelectionSettings(FrozenModel):
     """The candidate gate where the bundle's config does not say (it has the first word)."""
 
     k_ratio: float = Field(0.60, description="Share of the pool that the percentile gate keeps.")
@@ -140,7 +64,7 @@ class SelectionSettings(_Section):
     sign: Literal[-1, 1] = Field(1, description="1: a higher score is better.")
 
 
-class PortfolioSettings(_Section):
+class PortfolioSettings(FrozenModel):
     """How candidates become a book."""
 
     policy: Policy = Field(
@@ -169,7 +93,7 @@ class PortfolioSettings(_Section):
     )
 
 
-class EnhancedSettings(_Section):
+class EnhancedSettings(FrozenModel):
     """Enhanced inference (EI): the two options of v0.1.0 that production leaves off."""
 
     hysteresis: bool = Field(
@@ -195,7 +119,7 @@ class EnhancedSettings(_Section):
         return self
 
 
-class InferenceSettings(_Section):
+class InferenceSettings(FrozenModel):
     """How the forward pass uses the machine; it never changes a score beyond 1e-5."""
 
     workers: Annotated[int, Field(ge=1)] | None = Field(
@@ -204,7 +128,7 @@ class InferenceSettings(_Section):
     batch_size: Annotated[int, Field(ge=1)] = Field(32, description="Stocks per forward pass.")
 
 
-class PerformanceSettings(_Section):
+class PerformanceSettings(FrozenModel):
     """When the live book's figures deviate from the bundle's benchmarks, and what counts as drift."""
 
     max_deviation: Annotated[float, Field(gt=0)] = Field(
@@ -229,14 +153,14 @@ class PerformanceSettings(_Section):
     )
 
 
-class BundleLimits(_Section):
+class BundleLimits(FrozenModel):
     """Bounds on what a bundle may unpack to."""
 
     max_unpacked_mib: Annotated[int, Field(ge=1)] = Field(512, description="Largest unpacked size, MiB.")
     max_files: Annotated[int, Field(ge=1)] = Field(1000, description="Most files.")
 
 
-class NotificationSettings(_Section):
+class NotificationSettings(FrozenModel):
     """Whom to tell of failures, deadlines and published months, and how."""
 
     slack_connection: str = Field(
@@ -259,7 +183,7 @@ class NotificationSettings(_Section):
     )
 
 
-class DeadlineSettings(_Section):
+class DeadlineSettings(FrozenModel):
     """When a run that has not published is late, counted from the moment it was queued; how long people may think."""
 
     warning_minutes: Annotated[float, Field(gt=0)] = Field(
@@ -275,7 +199,7 @@ class DeadlineSettings(_Section):
     )
 
 
-class StatsdSettings(_Section):
+class StatsdSettings(FrozenModel):
     """Where a run's metrics are sent, by UDP."""
 
     host: str | None = Field(None, description="Host of the statsd exporter; unset: no metrics are sent.")
@@ -285,7 +209,7 @@ class StatsdSettings(_Section):
     )
 
 
-class ServeSettings(_Section):
+class ServeSettings(FrozenModel):
     """How `apex serve` answers, whom, and how much."""
 
     host: str = Field("127.0.0.1", description="Address that `apex serve` listens on.")
@@ -322,7 +246,7 @@ class ServeSettings(_Section):
     docs: bool = Field(True, description="Serve the interactive documentation under /docs.")
 
 
-class AlertThreshold(_Section):
+class AlertThreshold(FrozenModel):
     """A bound on one metric; the alert fires when `metric comparison bound` is true."""
 
     metric: str = Field(description="Name in run.json's metrics.")
@@ -340,101 +264,3 @@ class AlertThreshold(_Section):
     severity: Severity = Field(description="CRITICAL stops before publish, WARNING is published.")
     remedy: str = Field(description="What the operator does first.")
     runbook: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = Field(description="Heading of docs/runbook.md.")
-
-
-class ApexSettings(BaseSettings):
-    """All settings of a run, immutable once read.
-
-    Read from `configs/apex.yaml` (or the file that `APEX_SETTINGS` names); an environment variable
-    `APEX_HOME` or, with two underscores per level, `APEX_RANKING__TOP_K` wins over the file.
-    """
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="APEX_", env_nested_delimiter="__"
-    )
-
-    home: str = Field("apex_home", description="Store of panels, scores, portfolios, audit: folder or URL.")
-    bundle: str | None = Field(None, description="Model bundle: folder or tar.gz.")
-    dataset: str | None = Field(None, description="Dataset: one parquet file.")
-    approval: bool = Field(
-        False,
-        description="A person must approve a month in Airflow's required actions before it is published.",
-    )
-    approvers: str | None = Field(
-        None,
-        description="Ids of the Airflow users who alone may approve, separated by commas; unset: all who may edit "
-        "the DAG's runs.",
-    )
-    schedule: ScheduleSettings = ScheduleSettings()
-    freshness: FreshnessSettings = FreshnessSettings()
-    ranking: RankingSettings = RankingSettings()
-    selection: SelectionSettings = SelectionSettings()
-    portfolio: PortfolioSettings = PortfolioSettings()
-    enhanced: EnhancedSettings = EnhancedSettings()
-    inference: InferenceSettings = InferenceSettings()
-    performance: PerformanceSettings = PerformanceSettings()
-    bundle_limits: BundleLimits = BundleLimits()
-    notifications: NotificationSettings = NotificationSettings()
-    deadlines: DeadlineSettings = DeadlineSettings()
-    statsd: StatsdSettings = StatsdSettings()
-    serve: ServeSettings = ServeSettings()
-    thresholds: tuple[AlertThreshold, ...] = Field(
-        (), description="Alert thresholds: metric, comparison, bound, severity, remedy, runbook heading."
-    )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over the environment, the environment over the yaml file."""
-        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls, settings_file()))
-
-
-def settings_file() -> Path:
-    """The yaml file in force: `APEX_SETTINGS`, else the packaged `apex.yaml`."""
-    named = os.environ.get(SETTINGS_FILE_VARIABLE)
-    return Path(named) if named else configs_folder() / "apex.yaml"
-
-
-def load_settings() -> ApexSettings:
-    """Read and check the settings.
-
-    Raises
-    ------
-    Refusal
-        The file is missing, or a value is unknown or out of its range.
-    """
-    path = settings_file()
-    if not path.is_file():
-        raise Refusal(
-            "settings file is missing",
-            expected="a yaml file",
-            received="no such file",
-            where=path,
-            remedy=f"Set {SETTINGS_FILE_VARIABLE} to an existing file, or unset it for the packaged one.",
-        )
-    try:
-        return ApexSettings()
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise Refusal(
-            f"setting {name} is invalid ({error.error_count()} in all)",
-            expected=first["msg"],
-            received=repr(first.get("input")),
-            where=f"{path} or APEX_{name.upper().replace('.', '__')}",
-            remedy="Correct the value; the README's table lists every setting.",
-        ) from None
-    except (yaml.YAMLError, SettingsError, ValueError) as error:
-        raise Refusal(
-            "settings cannot be read",
-            expected="a yaml mapping, and JSON in environment variables of lists",
-            received=str(error).splitlines()[0],
-            where=f"{path} or an APEX_ variable",
-            remedy="Correct the file or the variable; the README's table lists every setting.",
-        ) from None

@@ -1,0 +1,63 @@
+"""Typed settings: what they may be, their defaults, and how they are read."""
+
+from apex_tasks.settings.choices import (
+    FeaturesMode,
+    Normalization,
+    Policy,
+    Priority,
+    Sessions,
+    Severity,
+    Timing,
+)
+from apex_tasks.settings.loading import (
+    SETTINGS_FILE_VARIABLE,
+    ApexSettings,
+    configs_folder,
+    load_settings,
+    settings_file,
+)
+from apex_tasks.settings.sections import (
+    AlertThreshold,
+    BundleLimits,
+    DeadlineSettings,
+    EnhancedSettings,
+    FreshnessSettings,
+    InferenceSettings,
+    NotificationSettings,
+    PerformanceSettings,
+    PortfolioSettings,
+    RankingSettings,
+    ScheduleSettings,
+    SelectionSettings,
+    ServeSettings,
+    StatsdSettings,
+)
+
+__all__ = [
+    "SETTINGS_FILE_VARIABLE",
+    "AlertThreshold",
+    "ApexSettings",
+    "BundleLimits",
+    "DeadlineSettings",
+    "EnhancedSettings",
+    "FeaturesMode",
+    "FreshnessSettings",
+    "InferenceSettings",
+    "Normalization",
+    "NotificationSettings",
+    "PerformanceSettings",
+    "Policy",
+    "PortfolioSettings",
+    "Priority",
+    "RankingSettings",
+    "ScheduleSettings",
+    "SelectionSettings",
+    "ServeSettings",
+    "Sessions",
+    "Severity",
+    "StatsdSettings",
+    "Timing",
+    "configs_folder",
+    "load_settings",
+    "settings_file",
+]

@@ -1,0 +1,58 @@
+"""What a setting may be where it is one of a few words."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Normalization(StrEnum):
+    """How features reach the model."""
+
+    CSZ = "csz"
+    RAW = "raw"
+
+
+class FeaturesMode(StrEnum):
+    """What happens to a feature that the dataset lacks."""
+
+    FILL_ZERO = "fill-zero"
+    STRICT = "strict"
+    DROP_MISSING = "drop-missing"
+
+
+class Priority(StrEnum):
+    """Which names give way when more qualify under hysteresis than may be kept."""
+
+    RANK = "rank"
+    """The last in rank order, as the notes on v0.1.0 say. Holdings then decide nothing."""
+
+    HELD = "held"
+    """The last new name: held names keep their places, and new ones fill what is left."""
+
+
+class Policy(StrEnum):
+    """How target weights follow from the candidates."""
+
+    BASELINE = "baseline"
+    CAPPED = "capped"
+
+
+class Timing(StrEnum):
+    """When a backtest's orders are decided and filled."""
+
+    LIVE = "live"
+    SAME_CLOSE = "same_close"
+
+
+class Sessions(StrEnum):
+    """Whose sessions set the rebalance days of a backtest."""
+
+    TSE = "tse"
+    DATASET = "dataset"
+
+
+class Severity(StrEnum):
+    """What a broken alert threshold does: stop before publish, or go on and tell."""
+
+    CRITICAL = "CRITICAL"
+    WARNING = "WARNING"
