@@ -11,7 +11,7 @@ import numpy.typing as npt
 from apex_tasks.backtesting.backtest import Market, backtest
 from apex_tasks.backtesting.result import BacktestResult
 from apex_tasks.frozen_model import FrozenModel
-from apex_tasks.monthly.request import with_parameters
+from apex_tasks.parameters import with_parameters
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import Policy, Priority
 from apex_tasks.statistics.bootstrap import Interval, bootstrap_difference, bootstrap_interval

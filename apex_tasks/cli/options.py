@@ -33,7 +33,7 @@ def given_settings(**parameters: object) -> ApexSettings:
     Refusal
         A value is out of range.
     """
-    from apex_tasks.monthly.request import with_parameters
+    from apex_tasks.parameters import with_parameters
 
     return with_parameters(
         load_settings(), {name: value for name, value in parameters.items() if value is not None}
@@ -48,7 +48,7 @@ def given_input(name: str, given: str | None, setting: str | None) -> str:
     Refusal
         Neither names one.
     """
-    from apex_tasks.monthly.request import required_input
+    from apex_tasks.parameters import required_input
 
     return required_input(name, given or setting)
 

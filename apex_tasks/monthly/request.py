@@ -6,23 +6,18 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar, tokyo_date
-from apex_tasks.refusal import Refusal
+from apex_tasks.parameters import (
+    RANKING_PARAMETERS,
+    checked,
+    given_parameters,
+    parse_day,
+    required_input,
+    with_parameters,
+)
 from apex_tasks.settings import ApexSettings
 
-RANKING_PARAMETERS = ("top_k", "horizon", "normalization", "features_mode")
-SETTING_OF_PARAMETER = {
-    **{name: ("ranking", name) for name in RANKING_PARAMETERS},
-    "policy": ("portfolio", "policy"),
-    "capital": ("portfolio", "initial_capital_jpy"),
-    "hysteresis": ("enhanced", "hysteresis"),
-    "priority": ("enhanced", "priority"),
-    "neutralisation": ("enhanced", "neutralisation"),
-}
-"""Section and name of the setting behind each parameter."""
 RUN_PARAMETERS = (
     "as_of",
     "bundle",
@@ -91,102 +86,25 @@ def resolve_request(
     Refusal
         A parameter is unknown or out of range, `as_of` is no session, or an input is not named.
     """
-    given = {name: value for name, value in parameters.items() if value is not None and value != ""}
-    if unknown := sorted(given.keys() - set(RUN_PARAMETERS)):
-        raise Refusal(
-            f"run parameter {unknown[0]} is unknown",
-            expected=f"any of {', '.join(RUN_PARAMETERS)}",
-            received=", ".join(unknown),
-            where="run parameters",
-            remedy="Trigger the run again with the right name.",
-        )
+    given = given_parameters(parameters, RUN_PARAMETERS)
     if "as_of" in given:
-        as_of = _parse_day(given["as_of"])
+        as_of = parse_day("as_of", given["as_of"], "a TSE session as YYYY-MM-DD")
         calendar.require_session(as_of)
         rebalance_date = calendar.next_session(as_of)
     else:
         rebalance_date = calendar.latest_rebalance_session(tokyo_date(moment), settings.schedule.nth_session)
         as_of = calendar.as_of(rebalance_date)
-    try:
-        return RunRequest(
-            rebalance_date=rebalance_date,
-            as_of=as_of,
-            bundle=required_input("bundle", given.get("bundle", settings.bundle)),
-            dataset=required_input("dataset", given.get("dataset", settings.dataset)),
-            dry_run=given.get("dry_run", False),
-            approval=given.get("approval", settings.approval),
-            republish_reason=given.get("republish_reason"),
-            cold_start=given.get("cold_start", False),
-            settings=with_parameters(settings, given),
-        )
-    except ValidationError as error:
-        raise _invalid(error) from None
-
-
-def with_parameters(settings: ApexSettings, given: Mapping[str, Any]) -> ApexSettings:
-    """Apply parameters of a run or a backtest, any of `SETTING_OF_PARAMETER`, to the settings.
-
-    Raises
-    ------
-    Refusal
-        A value is out of range.
-    """
-    changes: dict[str, dict[str, Any]] = {}
-    for parameter, (section, name) in SETTING_OF_PARAMETER.items():
-        if parameter in given:
-            changes.setdefault(section, {})[name] = given[parameter]
-    try:
-        return settings.model_copy(
-            update={
-                section: _changed(getattr(settings, section), values) for section, values in changes.items()
-            }
-        )
-    except ValidationError as error:
-        raise _invalid(error) from None
-
-
-def _changed(section: BaseModel, values: Mapping[str, Any]) -> BaseModel:
-    return type(section).model_validate({**section.model_dump(), **values})
-
-
-def required_input(name: str, value: str | None) -> str:
-    """Path of the bundle or dataset.
-
-    Raises
-    ------
-    Refusal
-        Neither the run nor the settings name one.
-    """
-    if not value:
-        raise Refusal(
-            f"no {name} is named",
-            expected=f"a path in the run's `{name}` or in the setting",
-            received="nothing",
-            where=f"APEX_{name.upper()}",
-            remedy=f"Set APEX_{name.upper()} for all components, or pass `{name}` to this run.",
-        )
-    return value
-
-
-def _invalid(error: ValidationError) -> Refusal:
-    first = error.errors(include_url=False)[0]
-    return Refusal(
-        f"run parameter {first['loc'][0]} is invalid",
-        expected=first["msg"],
-        received=repr(first["input"]),
-        where="run parameters",
-        remedy="Trigger the run again with a correct value.",
+    return checked(
+        RunRequest,
+        {
+            "rebalance_date": rebalance_date,
+            "as_of": as_of,
+            "bundle": required_input("bundle", given.get("bundle", settings.bundle)),
+            "dataset": required_input("dataset", given.get("dataset", settings.dataset)),
+            "dry_run": given.get("dry_run", False),
+            "approval": given.get("approval", settings.approval),
+            "republish_reason": given.get("republish_reason"),
+            "cold_start": given.get("cold_start", False),
+            "settings": with_parameters(settings, given),
+        },
     )
-
-
-def _parse_day(value: object) -> dt.date:
-    try:
-        return dt.date.fromisoformat(str(value))
-    except ValueError:
-        raise Refusal(
-            "run parameter as_of is no date",
-            expected="a TSE session as YYYY-MM-DD",
-            received=repr(value),
-            where="run parameters",
-            remedy="Trigger the run again with a correct value.",
-        ) from None

@@ -8,8 +8,7 @@ from typing import Any
 
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar, tokyo_date
-from apex_tasks.monthly.request import required_input
-from apex_tasks.refusal import Refusal
+from apex_tasks.parameters import given_parameters, parse_day, required_input
 from apex_tasks.settings import ApexSettings
 
 PERFORMANCE_PARAMETERS = ("bundle", "dataset", "until")
@@ -58,11 +57,9 @@ def resolve_performance_request(
     Refusal
         A parameter is unknown, `until` is no date, or no dataset is named.
     """
-    given = {name: value for name, value in parameters.items() if value is not None and value != ""}
-    if unknown := sorted(given.keys() - set(PERFORMANCE_PARAMETERS)):
-        raise _refused(f"run parameter {unknown[0]} is unknown", PERFORMANCE_PARAMETERS, unknown)
+    given = given_parameters(parameters, PERFORMANCE_PARAMETERS)
     today = tokyo_date(moment)
-    until = _parse_day(given["until"]) if "until" in given else today
+    until = parse_day("until", given["until"], "a date as YYYY-MM-DD") if "until" in given else today
     due = calendar.previous_session(until + dt.timedelta(days=1) if "until" in given else today)
     return PerformanceRequest(
         bundle=given.get("bundle", settings.bundle) or None,
@@ -70,21 +67,4 @@ def resolve_performance_request(
         until=until,
         due=due,
         settings=settings,
-    )
-
-
-def _parse_day(value: object) -> dt.date:
-    try:
-        return dt.date.fromisoformat(str(value))
-    except ValueError:
-        raise _refused("run parameter until is no date", ("a date as YYYY-MM-DD",), [repr(value)]) from None
-
-
-def _refused(what: str, expected: tuple[str, ...], received: list[str]) -> Refusal:
-    return Refusal(
-        what,
-        expected=", ".join(expected),
-        received=", ".join(received),
-        where="run parameters",
-        remedy="Trigger the run again with the right name and value.",
     )

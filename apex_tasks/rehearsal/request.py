@@ -6,15 +6,15 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from apex_tasks.backtesting.backtest import BacktestRequest
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import FIRST_DAY, LAST_DAY
-from apex_tasks.monthly.request import required_input
-from apex_tasks.refusal import Refusal
+from apex_tasks.parameters import checked, given_parameters, required_input
 from apex_tasks.settings import ApexSettings
 
+REHEARSAL_PARAMETERS = ("bundle", "dataset", "sessions", "months")
 SESSIONS, MONTHS = 5, 3
 MOST_SESSIONS, MOST_MONTHS = 60, 120
 
@@ -59,25 +59,15 @@ def resolve_rehearsal(
     Parameters
     ----------
     parameters
-        Any of `bundle`, `dataset`, `sessions`, `months`; None, empty and absent mean the setting or default.
+        Any of `REHEARSAL_PARAMETERS`; None, empty and absent mean the setting or default.
 
     Raises
     ------
     Refusal
         A parameter is unknown or out of range, or an input is not named.
     """
-    given = {name: value for name, value in parameters.items() if value is not None and value != ""}
+    given = given_parameters(parameters, REHEARSAL_PARAMETERS)
     inputs = {
         name: required_input(name, given.pop(name, getattr(settings, name))) for name in ("bundle", "dataset")
     }
-    try:
-        return RehearsalRequest.model_validate({**given, **inputs, "today": today, "settings": settings})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise Refusal(
-            f"rehearsal parameter {first['loc'][0]} is invalid",
-            expected=first["msg"],
-            received=repr(first["input"]),
-            where="rehearsal parameters",
-            remedy="Start the rehearsal again with a correct value.",
-        ) from None
+    return checked(RehearsalRequest, {**given, **inputs, "today": today, "settings": settings})

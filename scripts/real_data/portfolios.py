@@ -14,7 +14,7 @@ from apex_tasks.backtesting.result import BacktestResult
 from apex_tasks.backtesting.scores import GivenScores
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.monthly.request import with_parameters
+from apex_tasks.parameters import with_parameters
 from apex_tasks.settings import ApexSettings, Policy, PortfolioSettings, SelectionSettings, Sessions
 from apex_tasks.tables import csv_bytes
 from real_data.benchmarks import equal_scores, momentum_scores

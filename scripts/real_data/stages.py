@@ -18,7 +18,7 @@ from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.price_features import write_dataset
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import open_dataset
-from apex_tasks.monthly.request import with_parameters
+from apex_tasks.parameters import with_parameters
 from apex_tasks.settings import ApexSettings, FeaturesMode, Normalization, load_settings
 from apex_tasks.store import Artifact, Store, canonical_json, content_key, file_sha256
 from apex_tasks.tables import csv_bytes, parquet_bytes

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from apex_tasks.backtesting.backtest import BacktestRequest, Market, backtest, open_market
 from apex_tasks.backtesting.compare import VARIANTS, PolicyComparison, compare
 from apex_tasks.cli import app
-from apex_tasks.monthly.request import with_parameters
+from apex_tasks.parameters import with_parameters
 from apex_tasks.settings import PortfolioSettings
 from apex_tasks.statistics.performance import annualized_sharpe
 from tests.support.small_market import CALENDAR, JULY, LAST_SESSION, SmallMarket, small_settings

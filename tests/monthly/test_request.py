@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.monthly.request import RunRequest, required_input, resolve_request, with_parameters
+from apex_tasks.monthly.request import RunRequest, resolve_request
+from apex_tasks.parameters import required_input, with_parameters
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, FeaturesMode, Normalization, ScheduleSettings, load_settings
 

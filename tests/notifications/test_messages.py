@@ -327,7 +327,7 @@ def test_every_heading_that_messages_link_to_is_in_the_runbook() -> None:
     assert {str(entry) for entry in RunbookEntry} - anchors == set()
 
 
-def _comparison(metric: Metric, live: float, verdict: deviation.MonthOutcome) -> deviation.Comparison:
+def _comparison(metric: Metric, live: float, verdict: deviation.DeviationVerdict) -> deviation.Comparison:
     return deviation.Comparison(
         metric=metric,
         measure="Sharpe ratio" if metric is Metric.SHARPE else "winning days in %",
@@ -350,8 +350,8 @@ def _report(*attention: CheckName) -> PerformanceReport:
         performance=None,
         intervals={"sharpe_ratio": (-0.5, 1.5)},
         comparisons=(
-            _comparison(Metric.SHARPE, 0.5, deviation.MonthOutcome.DEVIATES),
-            _comparison(Metric.WIN_RATE, 1.1, deviation.MonthOutcome.WITHIN),
+            _comparison(Metric.SHARPE, 0.5, deviation.DeviationVerdict.DEVIATES),
+            _comparison(Metric.WIN_RATE, 1.1, deviation.DeviationVerdict.WITHIN),
         ),
         turnovers=(RebalanceTurnover(portfolio="2025-10-01/v1", turnover=0.35),),
         mean_turnover=0.35,

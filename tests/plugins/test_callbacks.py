@@ -23,6 +23,7 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.sdk.execution_time.xcom import XCom
+from apex_airflow import callbacks
 from apex_airflow.channels import CHANNELS, EMAIL, SLACK, deliver
 from apex_airflow.tasks import WAITING, fail_on_refusal, refusal_from
 
@@ -35,7 +36,6 @@ from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import DeadlineSettings
 from apex_tasks.store import Store
-from tests.support import notifications
 from tests.support.notice_servers import NoticeServers, connections
 from tests.support.paths import ROOT
 from tests.support.small_market import AS_OF, JULY, SmallMarket, month
@@ -118,7 +118,7 @@ def deadline_context(number: int = 1) -> dict[str, Any]:
 
 
 def pass_deadline(number: int = 1) -> None:
-    asyncio.run(notifications.notify_deadline("WARNING", 60.0, context=deadline_context(number)))
+    asyncio.run(callbacks.notify_deadline("WARNING", 60.0, context=deadline_context(number)))
 
 
 def failing(error: Refusal) -> AirflowFailException:
@@ -158,14 +158,14 @@ def test_passwords_of_connections_are_masked(servers: NoticeServers, ledger: Sen
     """In a fresh process: pytest switches Airflow's masking off in its own."""
     code = """
 from airflow.sdk.log import mask_secret
-from apex_tasks.notifications.sent_log import NoticeLedger
+from apex_tasks.notifications.sent_log import SentLog
 from apex_tasks.notifications.messages import Run, task_failed
 from apex_airflow.channels import deliver
 import os
 from tests.support.paths import ROOT
 mask_secret("opensesame")
 notice = task_failed(Run("d", "r", "u", "b"), "infer", ValueError("s3://opensesame@bucket"), "l")
-deliver(notice, NoticeLedger(str(os.environ["APEX_HOME"]), "d", "r", 0), "failure-infer")
+deliver(notice, SentLog(str(os.environ["APEX_HOME"]), "d", "r", 0), "failure-infer")
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")])}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=60, capture_output=True)
@@ -244,7 +244,7 @@ def test_an_unreachable_store_does_not_silence_anybody(
 
 
 def test_a_refusal_behind_a_failure_is_told_in_full(servers: NoticeServers) -> None:
-    notifications.notify_task_failure(task_context(failing(REFUSAL)))
+    callbacks.notify_task_failure(task_context(failing(REFUSAL)))
     assert headlines(servers) == [f"[APEX CRITICAL] {DAG_ID} failed at infer: it is wrong"]
     for word in ("Expected", "Received", "Mend it.", "http://airflow/log", "a-task-refused-its-input"):
         assert word in servers.mails[0].html
@@ -261,8 +261,8 @@ def test_worker_and_dag_processor_tell_the_same_failure_once(
     servers: NoticeServers, dag_states: dict[str, Any]
 ) -> None:
     dag_states["tasks"] = {"infer": "failed", "publish": "upstream_failed"}
-    notifications.notify_task_failure(task_context(ValueError("no")))
-    notifications.notify_run_failure(run_context("task_failure"))
+    callbacks.notify_task_failure(task_context(ValueError("no")))
+    callbacks.notify_run_failure(run_context("task_failure"))
     assert headlines(servers) == [f"[APEX CRITICAL] {DAG_ID} failed at infer: ValueError: no"]
 
 
@@ -270,8 +270,8 @@ def test_the_run_tells_of_a_killed_task_beside_one_that_told_itself(
     servers: NoticeServers, dag_states: dict[str, Any]
 ) -> None:
     dag_states["tasks"] = {"validate_bundle": "failed", "infer": "failed", "publish": "upstream_failed"}
-    notifications.notify_task_failure(task_context(ValueError("no"), task_id="validate_bundle"))
-    notifications.notify_run_failure(run_context("task_failure"))
+    callbacks.notify_task_failure(task_context(ValueError("no"), task_id="validate_bundle"))
+    callbacks.notify_run_failure(run_context("task_failure"))
     assert [line.split(": ")[0] for line in headlines(servers)] == [
         f"[APEX CRITICAL] {DAG_ID} failed at validate_bundle",
         f"[APEX CRITICAL] {DAG_ID} failed at infer",
@@ -282,8 +282,8 @@ def test_the_run_tells_of_a_killed_task_beside_one_that_told_itself(
 def test_a_failure_after_clearing_is_told_again(servers: NoticeServers, dag_states: dict[str, Any]) -> None:
     dag_states["tasks"] = {"infer": "failed"}
     for attempt in (0, 1):
-        notifications.notify_task_failure(task_context(ValueError("no"), attempt))
-        notifications.notify_run_failure(run_context("task_failure", attempt))
+        callbacks.notify_task_failure(task_context(ValueError("no"), attempt))
+        callbacks.notify_run_failure(run_context("task_failure", attempt))
     assert len(headlines(servers)) == 2
 
 
@@ -292,7 +292,7 @@ def test_a_run_without_a_failed_task_is_told_even_when_airflow_knows_no_run(
 ) -> None:
     context = run_context("timed_out")
     del context["dag_run"]
-    notifications.notify_run_failure(context)
+    callbacks.notify_run_failure(context)
     assert headlines(servers) == [f"[APEX CRITICAL] {DAG_ID} failed without a failed task: timed_out"]
 
 
@@ -317,8 +317,8 @@ def test_a_published_month_is_told_with_its_alerts(
         "logical_date": BEGAN,
     }
     context["ti"].xcom_pull = lambda *, task_ids: left[task_ids].model_dump(mode="json")
-    notifications.notify_published(context)
-    notifications.notify_published(context)
+    callbacks.notify_published(context)
+    callbacks.notify_published(context)
     [subject] = headlines(servers)
     if warned:
         assert subject.startswith(
@@ -331,7 +331,7 @@ def test_a_published_month_is_told_with_its_alerts(
 
 
 def test_a_retry_is_a_line_in_the_log(servers: NoticeServers, caplog: pytest.LogCaptureFixture) -> None:
-    notifications.notify_retry(task_context(OSError("disk")))
+    callbacks.notify_retry(task_context(OSError("disk")))
     assert "Attempt 1 of infer failed and is repeated: disk" in caplog.text
     assert headlines(servers) == []
 
@@ -368,7 +368,7 @@ def test_a_late_run_that_awaits_a_person_says_so(servers: NoticeServers, dag_sta
 def test_a_sensor_that_is_just_looking_is_asked_again(
     monkeypatch: pytest.MonkeyPatch, servers: NoticeServers, dag_states: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(notifications, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(callbacks, "LOOK_SECONDS", 0.01)
     dag_states["tasks"] = {"dataset_fresh": "running"}
     dag_states["waiting"] = [vars(REFUSAL), None, None]
     pass_deadline(1)
@@ -398,7 +398,7 @@ def test_a_run_that_has_published_since_is_not_late(
 def test_a_failure_that_was_told_is_not_told_again_as_late(
     servers: NoticeServers, dag_states: dict[str, Any]
 ) -> None:
-    notifications.notify_task_failure(task_context(ValueError("no"), attempt=2))
+    callbacks.notify_task_failure(task_context(ValueError("no"), attempt=2))
     dag_states.update(run="failed", tasks={"infer": "failed"})
     pass_deadline()
     assert len(headlines(servers)) == 1
@@ -408,7 +408,7 @@ def test_a_failure_that_reached_only_one_channel_is_told_late_by_the_other(
     monkeypatch: pytest.MonkeyPatch, servers: NoticeServers, dag_states: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("APEX_NOTIFICATIONS__SMTP_CONNECTION", "nowhere")
-    notifications.notify_task_failure(task_context(ValueError("no")))
+    callbacks.notify_task_failure(task_context(ValueError("no")))
     monkeypatch.delenv("APEX_NOTIFICATIONS__SMTP_CONNECTION")
     dag_states.update(run="failed", tasks={"infer": "failed"})
     pass_deadline()
@@ -434,12 +434,12 @@ def test_the_monthly_dag_tells_by_these_callbacks(dag_file: Any) -> None:
         return [f"{callback.__module__}.{callback.__name__}" for callback in callbacks]
 
     dag: DAG = dag_file.dag
-    assert names(dag.on_failure_callback) == ["notifications.tell_run_failure"]
+    assert names(dag.on_failure_callback) == ["apex_airflow.callbacks.notify_run_failure"]
     assert dag.on_success_callback is None
     for task in dag.tasks:
-        assert names(*task.on_failure_callback) == ["notifications.tell_task_failure"]
-        assert names(*task.on_retry_callback) == ["notifications.tell_retry"]
-        told = ["notifications.tell_published"] if task.task_id == "publish" else []
+        assert names(*task.on_failure_callback) == ["apex_airflow.callbacks.notify_task_failure"]
+        assert names(*task.on_retry_callback) == ["apex_airflow.callbacks.notify_retry"]
+        told = ["apex_airflow.callbacks.notify_published"] if task.task_id == "publish" else []
         assert names(*task.on_success_callback) == told
 
 
@@ -452,9 +452,9 @@ def test_the_monthly_dag_has_both_deadlines_and_can_be_built_without(dag_file: A
 
 
 def test_deadlines_name_an_importable_coroutine_and_its_severity() -> None:
-    alerts = notifications.deadline_alerts(DeadlineSettings(warning_minutes=0.5, critical_minutes=2))
+    alerts = callbacks.deadline_alerts(DeadlineSettings(warning_minutes=0.5, critical_minutes=2))
     assert [alert.interval for alert in alerts] == [dt.timedelta(seconds=30), dt.timedelta(minutes=2)]
-    assert {alert.callback.path for alert in alerts} == {"notifications.tell_deadline"}
+    assert {alert.callback.path for alert in alerts} == {"apex_airflow.callbacks.notify_deadline"}
     assert [alert.callback.kwargs["severity"] for alert in alerts] == ["WARNING", "CRITICAL"]
 
 
@@ -512,7 +512,7 @@ def a_judgement(home: Path, portfolio: str, *deviating: str) -> str:
 
 def tell_judged(home: Path, portfolio: str, *deviating: str) -> None:
     name = a_judgement(home, portfolio, *deviating)
-    notifications.notify_deviation(judged_context(home, name, *deviating))
+    callbacks.notify_deviation(judged_context(home, name, *deviating))
 
 
 def test_a_deviation_is_told_once_per_figure_and_month(servers: NoticeServers, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from apex_tasks.monthly.request import with_parameters
 from apex_tasks.monthly.score import score
+from apex_tasks.parameters import with_parameters
 from tests.support import bundle_factory
 from tests.support.serving import client_of
 from tests.support.small_market import (
