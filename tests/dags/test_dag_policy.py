@@ -77,7 +77,9 @@ def test_every_failure_is_told(bag: DagBag) -> None:
     for dag_id, dag in bag.dags.items():
         assert dag.on_failure_callback, f"{dag_id}: nobody hears of a killed task; set notify_run_failure"
         for task in dag.tasks:
-            assert task.on_failure_callback, f"{dag_id}.{task.task_id}: set notify_task_failure in default_args"
+            assert task.on_failure_callback, (
+                f"{dag_id}.{task.task_id}: set notify_task_failure in default_args"
+            )
 
 
 def test_the_performance_is_looked_at_in_two_steps(bag: DagBag) -> None:

@@ -327,8 +327,10 @@ def test_every_heading_that_messages_link_to_is_in_the_runbook() -> None:
     assert {str(entry) for entry in RunbookEntry} - anchors == set()
 
 
-def _comparison(metric: Metric, live: float, verdict: deviation.DeviationVerdict) -> deviation.Comparison:
-    return deviation.Comparison(
+def _comparison(
+    metric: Metric, live: float, verdict: deviation.DeviationVerdict
+) -> deviation.BenchmarkComparison:
+    return deviation.BenchmarkComparison(
         metric=metric,
         measure="Sharpe ratio" if metric is Metric.SHARPE else "winning days in %",
         live=live,
