@@ -1,4 +1,4 @@
-"""The one base of all typed records: unchangeable, and without fields that nobody knows."""
+"""The bases of all typed records."""
 
 from __future__ import annotations
 
@@ -9,3 +9,9 @@ class FrozenModel(BaseModel):
     """A record that never changes; an unknown field is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoredDocument(BaseModel):
+    """A document in the store: a field that another version of this package wrote is kept as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")

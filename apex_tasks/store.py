@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from upath import UPath
 
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
 
 MANIFEST = "manifest.json"
@@ -119,6 +120,19 @@ class Artifact:
     def _check(self, name: str, received: str) -> None:
         if received != self.sha256(name):
             raise _changed(self.folder / name, f"sha256 {self.sha256(name)}", f"sha256 {received}")
+
+
+class ArtifactReference(FrozenModel):
+    """An artifact as one step hands it to the next.
+
+    Attributes
+    ----------
+    key, content_hash
+        Where it is stored, and the hash of all that it holds.
+    """
+
+    key: str
+    content_hash: str
 
 
 class Store:

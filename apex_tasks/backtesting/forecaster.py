@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.bundle.supply import require_supply
 from apex_tasks.dataset.keys import RowKeys, scan_keys
 from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, days_since_epoch
-from apex_tasks.monthly.build_panel import require_supply
-from apex_tasks.monthly.infer import forecast, ranked_scores
+from apex_tasks.model.forecast import forecast
+from apex_tasks.monthly.infer import ranked_scores
 from apex_tasks.settings import ApexSettings
 
 if TYPE_CHECKING:
@@ -145,8 +146,14 @@ class Forecaster:
         return ranked_scores(forecasts, self._settings.ranking.horizon)
 
     def _require_supply(self, eligible: int, session: dt.date) -> None:
-        normalization = self._settings.ranking.normalization
-        require_supply(eligible, self._bundle, session, self._dataset.path, normalization)
+        require_supply(
+            eligible,
+            session,
+            self._dataset.path,
+            lookback=self._bundle.lookback,
+            min_stocks_per_day=self._bundle.min_stocks_per_day,
+            normalization=self._settings.ranking.normalization,
+        )
 
     def _windows_on(self, session: dt.date) -> int:
         return self._full_windows.get(days_since_epoch(session), 0)

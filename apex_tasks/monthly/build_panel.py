@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
 from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.bundle.supply import require_supply
+from apex_tasks.dataset.features import FeaturePlan
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.panel import Panel
@@ -18,11 +21,9 @@ from apex_tasks.dataset.prices import check_units, read_prices
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.risk_factors import read_risk_factors
 from apex_tasks.dataset.schema import CODE, open_dataset
-from apex_tasks.frozen_model import FrozenModel
-from apex_tasks.monthly.request import RunRequest
-from apex_tasks.refusal import Refusal
-from apex_tasks.settings import Normalization
-from apex_tasks.store import Artifact, FileWriter, Store, content_key, file_sha256
+from apex_tasks.frozen_model import FrozenModel, StoredDocument
+from apex_tasks.settings import ApexSettings, FreshnessSettings, Normalization
+from apex_tasks.store import Artifact, ArtifactReference, FileWriter, Store, content_key, file_sha256
 from apex_tasks.tables import parquet_bytes, read_table
 
 PANELS = "panels"
@@ -35,13 +36,11 @@ ROWS, WINDOWS, PRICES, FACTORS = PANEL_FILES = (
 WINDOW_START = "window_start"
 
 
-class PanelReference(FrozenModel):
+class PanelReference(ArtifactReference):
     """A panel in the store and the supply it stands for.
 
     Attributes
     ----------
-    key, content_hash
-        Where it lies, and the hash of all that it holds.
     dataset_sha256
         Hash of the dataset file it was built from.
     listed, eligible
@@ -60,8 +59,6 @@ class PanelReference(FrozenModel):
         The panel was in the store already.
     """
 
-    key: str
-    content_hash: str
     dataset_sha256: str
     listed: int
     eligible: int
@@ -74,9 +71,91 @@ class PanelReference(FrozenModel):
     cached: bool
 
 
+class PanelRequest(FrozenModel):
+    """All that decides what a panel holds, beside the content of the dataset file.
+
+    Attributes
+    ----------
+    as_of
+        Session whose windows are built.
+    dataset
+        Local parquet file.
+    plan
+        Where the dataset supplies each feature, in model input order.
+    lookback
+        Rows per window.
+    normalization, clip_sigma
+        How features reach the model, and the bound on z-scores in standard deviations.
+    min_stocks_per_day
+        Fewest eligible stocks that the bundle accepts.
+    freshness
+        When the as-of session counts as complete.
+    """
+
+    as_of: dt.date
+    dataset: str
+    plan: FeaturePlan
+    lookback: int
+    normalization: Normalization
+    clip_sigma: float
+    min_stocks_per_day: int
+    freshness: FreshnessSettings
+
+    @classmethod
+    def of(cls, bundle: ResolvedBundle, dataset: str, as_of: dt.date, settings: ApexSettings) -> Self:
+        """What a bundle needs of a dataset for one session."""
+        return cls(
+            as_of=as_of,
+            dataset=dataset,
+            plan=bundle.plan,
+            lookback=bundle.lookback,
+            normalization=settings.ranking.normalization,
+            clip_sigma=bundle.clip_sigma,
+            min_stocks_per_day=bundle.min_stocks_per_day,
+            freshness=settings.freshness,
+        )
+
+    def key(self, dataset_sha256: str) -> str:
+        """Key of the panel in the store."""
+        return content_key(
+            dataset=dataset_sha256,
+            as_of=self.as_of,
+            lookback=self.lookback,
+            plan=self.plan.model_dump(mode="json"),
+            normalization=self.normalization,
+            clip_sigma=self.clip_sigma,
+            freshness=self.freshness.model_dump(mode="json"),
+            price_history_days=PRICE_HISTORY_DAYS,
+            files=PANEL_FILES,
+        )
+
+    def require_supply(self, eligible: int) -> None:
+        """Refuse a session with too few eligible stocks; see `bundle.supply.require_supply`."""
+        require_supply(
+            eligible,
+            self.as_of,
+            self.dataset,
+            lookback=self.lookback,
+            min_stocks_per_day=self.min_stocks_per_day,
+            normalization=self.normalization,
+        )
+
+
+class PanelDetails(StoredDocument):
+    """What the panel's manifest says of it: the fields of `PanelReference` that a later run finds there."""
+
+    listed: int
+    eligible: int
+    median_rows: float
+    non_finite_cells: int
+    non_finite_features: tuple[str, ...]
+    filled_features: tuple[str, ...]
+    warnings: tuple[str, ...]
+    synthetic: bool
+
+
 def build_panel(
-    request: RunRequest,
-    bundle: ResolvedBundle,
+    request: PanelRequest,
     store: Store,
     progress: ReportProgress | None = None,
     dataset_sha256: str | None = None,
@@ -95,63 +174,19 @@ def build_panel(
         fewer eligible stocks than the bundle's `min_stocks_per_day`.
     """
     sha256 = dataset_sha256 or file_sha256(open_dataset(request.dataset).path)
-    reference = find_panel(request, bundle, store, sha256)
+    reference = find_panel(request, store, sha256)
     if reference is None:
-        key = panel_key(request, bundle, sha256)
-        artifact = _build(request, bundle, store, key, progress)
-        reference = _reference(key, artifact, sha256, cached=False)
-    normalization = request.settings.ranking.normalization
-    require_supply(reference.eligible, bundle, request.as_of, request.dataset, normalization)
+        key = request.key(sha256)
+        reference = _reference(key, _build(request, store, key, progress), sha256, cached=False)
+    request.require_supply(reference.eligible)
     return reference
 
 
-def find_panel(
-    request: RunRequest, bundle: ResolvedBundle, store: Store, dataset_sha256: str
-) -> PanelReference | None:
+def find_panel(request: PanelRequest, store: Store, dataset_sha256: str) -> PanelReference | None:
     """The as-of session's panel if it is in the store, whatever its supply."""
-    key = panel_key(request, bundle, dataset_sha256)
+    key = request.key(dataset_sha256)
     artifact = store.find(PANELS, key)
     return None if artifact is None else _reference(key, artifact, dataset_sha256, cached=True)
-
-
-def panel_key(request: RunRequest, bundle: ResolvedBundle, dataset_sha256: str) -> str:
-    """Key of the as-of session's panel in the store."""
-    return content_key(
-        dataset=dataset_sha256,
-        as_of=request.as_of,
-        lookback=bundle.lookback,
-        plan=bundle.plan.model_dump(mode="json"),
-        normalization=request.settings.ranking.normalization,
-        clip_sigma=bundle.clip_sigma,
-        freshness=request.settings.freshness.model_dump(mode="json"),
-        price_history_days=PRICE_HISTORY_DAYS,
-        files=PANEL_FILES,
-    )
-
-
-def require_supply(
-    eligible: int, bundle: ResolvedBundle, as_of: dt.date, where: object, normalization: Normalization
-) -> None:
-    """Refuse a session with fewer eligible stocks than the bundle's `min_stocks_per_day`.
-
-    Raises
-    ------
-    Refusal
-        Names both numbers, and what makes a stock eligible.
-    """
-    if eligible < bundle.min_stocks_per_day:
-        window = f"a row on the day and {bundle.lookback} rows up to it"
-        remedy = "Deliver a dataset that reaches far enough back and is complete on the as-of session."
-        if normalization is Normalization.RAW:
-            window += ", none with a missing value (raw)"
-            remedy = "Raw mode takes no missing value: use csz (production), or a dataset without gaps."
-        raise Refusal(
-            f"too few eligible stocks on {as_of}",
-            expected=f"at least {bundle.min_stocks_per_day}, each with {window}",
-            received=eligible,
-            where=where,
-            remedy=remedy,
-        )
 
 
 def read_windows(artifact: Artifact) -> pd.DataFrame:
@@ -170,23 +205,20 @@ def read_panel_risk_factors(artifact: Artifact) -> pd.DataFrame:
 
 
 def _reference(key: str, artifact: Artifact, dataset_sha256: str, *, cached: bool) -> PanelReference:
-    return PanelReference.model_validate(
-        {
-            "key": key,
-            "content_hash": artifact.content_hash,
-            "dataset_sha256": dataset_sha256,
-            "cached": cached,
-            **artifact.details,
-        }
+    details = PanelDetails.model_validate(artifact.details)
+    return PanelReference(
+        key=key,
+        content_hash=artifact.content_hash,
+        dataset_sha256=dataset_sha256,
+        cached=cached,
+        **{name: getattr(details, name) for name in PanelDetails.model_fields},
     )
 
 
-def _build(
-    request: RunRequest, bundle: ResolvedBundle, store: Store, key: str, progress: ReportProgress | None
-) -> Artifact:
+def _build(request: PanelRequest, store: Store, key: str, progress: ReportProgress | None) -> Artifact:
     as_of = request.as_of
-    dataset = open_dataset(request.dataset, numeric=bundle.plan.columns)
-    freshness = check_freshness(request.dataset, as_of, request.settings.freshness)
+    dataset = open_dataset(request.dataset, numeric=request.plan.columns)
+    freshness = check_freshness(request.dataset, as_of, request.freshness)
     if freshness.rows == 0:
         raise freshness.refusal()
     prices = read_prices(dataset, as_of - dt.timedelta(days=PRICE_HISTORY_DAYS), as_of)
@@ -196,25 +228,25 @@ def _build(
         warnings.append(f"{gap.what}: expected {gap.expected}, received {gap.received}")
     panel = build_windows(
         dataset,
-        bundle.plan,
+        request.plan,
         [as_of],
-        lookback=bundle.lookback,
-        normalization=request.settings.ranking.normalization,
-        clip_sigma=bundle.clip_sigma,
+        lookback=request.lookback,
+        normalization=request.normalization,
+        clip_sigma=request.clip_sigma,
         keys=scan_keys(dataset, as_of),
         progress=progress,
     )
-    names = [source.feature for source in bundle.plan.sources]
+    names = [source.feature for source in request.plan.sources]
     non_finite = [name for name, count in zip(names, panel.non_finite, strict=True) if count]
     if non_finite:
         warnings.append(
             f"{int(panel.non_finite.sum())} NaN or infinite cells in {len(non_finite)} features were treated "
             f"as missing: {', '.join(non_finite[:5])}{' …' if len(non_finite) > 5 else ''}"
         )
-    if bundle.plan.filled:
+    if request.plan.filled:
         warnings.append(
-            f"{len(bundle.plan.filled)} features are not in the dataset and were fed as 0: "
-            f"{', '.join(bundle.plan.filled[:5])}{' …' if len(bundle.plan.filled) > 5 else ''}"
+            f"{len(request.plan.filled)} features are not in the dataset and were fed as 0: "
+            f"{', '.join(request.plan.filled[:5])}{' …' if len(request.plan.filled) > 5 else ''}"
         )
     window = panel.windows[as_of]
     return store.write(
@@ -224,18 +256,18 @@ def _build(
             ROWS: _npy_writer(panel),
             WINDOWS: parquet_bytes(pd.DataFrame({CODE: window.codes, WINDOW_START: window.start})),
             PRICES: parquet_bytes(prices),
-            FACTORS: parquet_bytes(read_risk_factors(dataset, bundle.plan, [as_of])),
+            FACTORS: parquet_bytes(read_risk_factors(dataset, request.plan, [as_of])),
         },
-        details={
-            "listed": freshness.rows,
-            "eligible": len(window.codes),
-            "median_rows": freshness.median_rows,
-            "non_finite_cells": int(panel.non_finite.sum()),
-            "non_finite_features": non_finite,
-            "filled_features": bundle.plan.filled,
-            "warnings": warnings,
-            "synthetic": dataset.synthetic,
-        },
+        details=PanelDetails(
+            listed=freshness.rows,
+            eligible=len(window.codes),
+            median_rows=freshness.median_rows,
+            non_finite_cells=int(panel.non_finite.sum()),
+            non_finite_features=tuple(non_finite),
+            filled_features=tuple(request.plan.filled),
+            warnings=tuple(warnings),
+            synthetic=dataset.synthetic,
+        ).model_dump(mode="json"),
     )
 
 

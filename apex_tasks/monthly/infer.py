@@ -7,35 +7,29 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from apex_tasks.bundle import ResolvedBundle, open_checkpoint
 from apex_tasks.dataset.schema import CODE
-from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.monthly.build_panel import PANELS, ROWS, WINDOW_START, PanelReference, read_windows
-from apex_tasks.monthly.request import RunRequest
 from apex_tasks.portfolio.ranking import SCORE, rank_table
 from apex_tasks.settings import InferenceSettings
-from apex_tasks.store import Artifact, Store, content_key
+from apex_tasks.store import Artifact, ArtifactReference, Store, content_key
 from apex_tasks.tables import parquet_bytes, read_table
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from apex_tasks.model.patchtst import ModelShape
 
 SCORES = "scores"
 FORECASTS = "forecasts.parquet"
 
 
-class ScoresReference(FrozenModel):
+class ScoresReference(ArtifactReference):
     """Scores in the store.
 
     Attributes
     ----------
-    key, content_hash
-        Where they lie, and the hash of all that they hold.
     stocks
         Number of scored stocks.
     latency_ms
@@ -44,24 +38,24 @@ class ScoresReference(FrozenModel):
         The scores were in the store already.
     """
 
-    key: str
-    content_hash: str
     stocks: int
     latency_ms: float
     cached: bool
 
 
 def infer(
-    request: RunRequest,
     bundle: ResolvedBundle,
     panel: PanelReference,
     store: Store,
+    settings: InferenceSettings,
     weights: Mapping[str, Tensor] | None = None,
 ) -> ScoresReference:
     """Score the panel's windows, or find the scores in the store.
 
     Parameters
     ----------
+    settings
+        Threads and batch size; no part of the result.
     weights
         The verified checkpoint's tensors where the caller holds them; else the kept bundle is read.
 
@@ -73,7 +67,7 @@ def infer(
     key = scores_key(bundle, panel)
     started = time.perf_counter()
     stored = store.find(SCORES, key)
-    artifact = stored or _score(request, bundle, store.get(PANELS, panel.key), store, key, weights)
+    artifact = stored or _score(bundle, store.get(PANELS, panel.key), store, key, settings, weights)
     return ScoresReference(
         key=key,
         content_hash=artifact.content_hash,
@@ -108,62 +102,16 @@ def ranked_scores(forecasts: pd.DataFrame, horizon: int) -> pd.DataFrame:
     return rank_table(forecasts[[CODE, f"h{horizon}"]].set_axis([CODE, SCORE], axis=1))
 
 
-def model_shape(bundle: ResolvedBundle) -> ModelShape:
-    """Sizes of a resolved bundle's model."""
-    from apex_tasks.model.patchtst import ModelShape
-
-    return ModelShape(
-        n_features=bundle.n_features,
-        patch_multiplier=bundle.patch_multiplier,
-        lookback=bundle.lookback,
-        **bundle.model.model_dump(),
-    )
-
-
-def forecast(
-    bundle: ResolvedBundle,
-    state_dict: Mapping[str, Tensor],
-    rows: npt.NDArray[np.float32],
-    codes: npt.ArrayLike,
-    window_start: npt.NDArray[np.int64],
-    settings: InferenceSettings,
-) -> pd.DataFrame:
-    """Score windows with a bundle's weights.
-
-    Parameters
-    ----------
-    rows : (n_rows, n_features) float32
-        Row store of a panel.
-    codes, window_start : (n_stocks,)
-        Eligible stocks, and the first row of each one's window.
-
-    Returns
-    -------
-    DataFrame
-        As `read_forecasts` gives them.
-    """
-    from apex_tasks.model.scoring import load_model, score_windows
-
-    shape = model_shape(bundle)
-    scores = score_windows(
-        load_model(shape, state_dict),
-        rows,
-        window_start,
-        bundle.lookback,
-        batch_size=settings.batch_size,
-        workers=settings.workers,
-    )
-    return pd.DataFrame({CODE: codes, **{f"h{h}": scores[:, i] for i, h in enumerate(shape.horizons)}})
-
-
 def _score(
-    request: RunRequest,
     bundle: ResolvedBundle,
     panel: Artifact,
     store: Store,
     key: str,
+    settings: InferenceSettings,
     weights: Mapping[str, Tensor] | None,
 ) -> Artifact:
+    from apex_tasks.model.forecast import forecast  # brings torch: only where scores are computed
+
     windows = read_windows(panel)
     with panel.local_file(ROWS) as rows_file:
         forecasts = forecast(
@@ -172,7 +120,7 @@ def _score(
             np.load(rows_file, mmap_mode="r", allow_pickle=False),
             windows[CODE],
             windows[WINDOW_START].to_numpy(),
-            request.settings.inference,
+            settings,
         )
     return store.write(
         SCORES, key, files={FORECASTS: parquet_bytes(forecasts)}, details={"stocks": len(windows)}

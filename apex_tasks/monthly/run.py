@@ -18,7 +18,7 @@ from apex_tasks.monitoring.gauges import Gauge, bound_gauges, due_gauges, latenc
 from apex_tasks.monitoring.statsd import Metrics
 from apex_tasks.monthly.apply_costs import PlanMetrics, PlanReference, apply_costs
 from apex_tasks.monthly.approval import ApprovalAnswer, Decision, decide, last_decision, record_decision
-from apex_tasks.monthly.build_panel import PanelReference, build_panel
+from apex_tasks.monthly.build_panel import PanelReference, PanelRequest, build_panel
 from apex_tasks.monthly.draft import DRAFTS, DraftReference, draft
 from apex_tasks.monthly.infer import ScoresReference, infer
 from apex_tasks.monthly.publish import PublishReference, find_published, publish
@@ -102,7 +102,7 @@ class MonthlyRun:
     @_measured
     def build_panel(self, handshake: str) -> PanelReference:
         """Build the panel, or find it in the store."""
-        panel = build_panel(self.request, self._bundle(handshake), self.store, self.progress)
+        panel = build_panel(self._panel_request(handshake), self.store, self.progress)
         origin = "found in the store" if panel.cached else "built"
         self.log(
             f"Panel of {self.request.as_of} {origin}: {panel.eligible} eligible of {panel.listed} stocks"
@@ -122,7 +122,9 @@ class MonthlyRun:
             The inference latency has a critical threshold and breaks it.
         """
         bundle = self._bundle(handshake)
-        scores = infer(self.request, bundle, PanelReference.model_validate(panel), self.store)
+        scores = infer(
+            bundle, PanelReference.model_validate(panel), self.store, self.request.settings.inference
+        )
         origin = "found in the store" if scores.cached else "computed"
         self.log(f"Scores of {scores.stocks} stocks {origin} in {scores.latency_ms:.0f} ms")
         self.metrics.count("rows.scored", scores.stocks)
@@ -281,6 +283,10 @@ class MonthlyRun:
         if self.metrics.on:
             newest = published_dates(self.store)[-1]
             self.metrics.gauges(due_gauges(newest, self.calendar, self.request.settings.schedule.nth_session))
+
+    def _panel_request(self, handshake: str) -> PanelRequest:
+        request = self.request
+        return PanelRequest.of(self._bundle(handshake), request.dataset, request.as_of, request.settings)
 
     def _bundle(self, handshake: str) -> ResolvedBundle:
         return load_resolved_bundle(self.store, handshake, self.request)

@@ -9,12 +9,13 @@ import pandas as pd
 
 from apex_tasks.bundle import read_bundle, resolve_bundle
 from apex_tasks.bundle.checkpoint import load_checkpoint
+from apex_tasks.bundle.supply import require_supply
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import open_dataset
-from apex_tasks.monthly.build_panel import require_supply
-from apex_tasks.monthly.infer import forecast, ranked_scores
+from apex_tasks.model.forecast import forecast
+from apex_tasks.monthly.infer import ranked_scores
 from apex_tasks.settings import ApexSettings
 
 
@@ -53,7 +54,14 @@ def score(
         progress=progress,
     )
     windows = panel.windows[as_of]
-    require_supply(len(windows.codes), resolved, as_of, dataset, settings.ranking.normalization)
+    require_supply(
+        len(windows.codes),
+        as_of,
+        dataset,
+        lookback=resolved.lookback,
+        min_stocks_per_day=resolved.min_stocks_per_day,
+        normalization=settings.ranking.normalization,
+    )
     forecasts = forecast(
         resolved, checkpoint.state_dict, panel.rows, windows.codes, windows.start, settings.inference
     )

@@ -17,7 +17,7 @@ from apex_tasks.dataset.forward_returns import ForwardReturns, read_forward_retu
 from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import CODE, DATE, DatasetFile
-from apex_tasks.monthly.infer import forecast
+from apex_tasks.model.forecast import forecast
 from apex_tasks.settings import ApexSettings
 from apex_tasks.statistics.rank_ic import rank_ic
 

@@ -18,13 +18,11 @@ import apex_tasks
 from apex_tasks.monthly.build_panel import (
     PANELS,
     PanelReference,
+    PanelRequest,
     build_panel,
     find_panel,
-    panel_key,
-    require_supply,
 )
-from apex_tasks.monthly.infer import SCORES, infer, read_forecasts, scores_key
-from apex_tasks.monthly.request import RunRequest
+from apex_tasks.monthly.infer import SCORES, ScoresReference, infer, read_forecasts, scores_key
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import MANIFEST, Store, content_key
 from apex_tasks.web.file_fingerprint import file_fingerprint
@@ -130,11 +128,9 @@ class PanelCache:
     def _find(self, inputs: ServedInputs, day: dt.date, *, mend: bool) -> CachedScores | None:
         """Find; `mend` removes what is damaged, which only the holder of the lock may do."""
         request = self._request(inputs, day)
-        panel_folder = looked_at = self._place(
-            PANELS, panel_key(request, inputs.bundle, inputs.dataset_sha256)
-        )
+        panel_folder = looked_at = self._place(PANELS, request.key(inputs.dataset_sha256))
         try:
-            panel = find_panel(request, inputs.bundle, self._store, inputs.dataset_sha256)
+            panel = find_panel(request, self._store, inputs.dataset_sha256)
             if panel is None:
                 return None
             looked_at = self._place(SCORES, scores_key(inputs.bundle, panel))
@@ -150,7 +146,7 @@ class PanelCache:
         except OSError as error:
             logger.warning("The cache cannot be read: %s", error)
             return None
-        self._require_supply(inputs, panel, day)
+        request.require_supply(panel.eligible)
         logger.info("[Inference] Panel cache hit: %s", panel_folder)
         _touch(panel_folder)
         _touch(looked_at)
@@ -162,14 +158,14 @@ class PanelCache:
         panel = self._build_panel(request, inputs)
         panel_folder = self._place(PANELS, panel.key)
         try:
-            reference = infer(request, inputs.bundle, panel, self._store, inputs.weights)
+            reference = self._score(panel, inputs)
         except (Refusal, FileNotFoundError) as error:
             if not panel.cached:
                 raise
             logger.warning("Computed anew, since the cache is damaged: %s", error)
             _remove(panel_folder)
             panel = self._build_panel(request, inputs)
-            reference = infer(request, inputs.bundle, panel, self._store, inputs.weights)
+            reference = self._score(panel, inputs)
         built = {panel_folder, self._place(SCORES, reference.key)}
         if file_fingerprint(self._source.dataset) not in inputs.stamp:
             for folder in sorted(built):
@@ -179,28 +175,20 @@ class PanelCache:
         self._make_room(built)
         return CachedScores(forecasts, panel, cached=False)
 
-    def _build_panel(self, request: RunRequest, inputs: ServedInputs) -> PanelReference:
-        found = find_panel(request, inputs.bundle, self._store, inputs.dataset_sha256)
+    def _build_panel(self, request: PanelRequest, inputs: ServedInputs) -> PanelReference:
+        found = find_panel(request, self._store, inputs.dataset_sha256)
         if found is None:
             logger.info("[Inference] Building panel cache...")
-        panel = build_panel(request, inputs.bundle, self._store, dataset_sha256=inputs.dataset_sha256)
+        panel = build_panel(request, self._store, dataset_sha256=inputs.dataset_sha256)
         folder = self._place(PANELS, panel.key)
         logger.info("[Inference] Panel cache %s: %s", "saved to" if found is None else "hit", folder)
         return panel
 
-    def _require_supply(self, inputs: ServedInputs, panel: PanelReference, day: dt.date) -> None:
-        normalization = self._source.settings.ranking.normalization
-        require_supply(panel.eligible, inputs.bundle, day, self._source.dataset, normalization)
+    def _score(self, panel: PanelReference, inputs: ServedInputs) -> ScoresReference:
+        return infer(inputs.bundle, panel, self._store, self._source.settings.inference, inputs.weights)
 
-    def _request(self, inputs: ServedInputs, day: dt.date) -> RunRequest:
-        return RunRequest(
-            rebalance_date=self._source.calendar.next_session(day),
-            as_of=day,
-            bundle=inputs.bundle.source,
-            dataset=str(self._source.dataset),
-            dry_run=True,
-            settings=self._source.settings,
-        )
+    def _request(self, inputs: ServedInputs, day: dt.date) -> PanelRequest:
+        return PanelRequest.of(inputs.bundle, str(self._source.dataset), day, self._source.settings)
 
     def _place(self, kind: str, key: str) -> Path:
         return self._root / self._part / kind / key
