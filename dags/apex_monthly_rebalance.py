@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pendulum
-from airflow.sdk import DAG, Asset, DeadlineAlert, Param, get_current_context, task
+from airflow.sdk import DAG, Asset, DeadlineAlert, Param, XComArg, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 from apex_airflow.callbacks import (
     deadline_alerts,
@@ -15,7 +15,7 @@ from apex_airflow.callbacks import (
 from apex_airflow.dataset_fresh_sensor import DatasetFreshSensor
 from apex_airflow.portfolio_approval import PortfolioApproval
 from apex_airflow.previous_month_sensor import PreviousMonthSensor
-from apex_airflow.tasks import APPROVAL, DATASET_FRESH, monthly_run_from, step
+from apex_airflow.tasks import APPROVAL, DATASET_FRESH, DRAFT, monthly_run_from, step
 from apex_airflow.timetable import TseRebalanceTimetable
 
 from apex_tasks.settings import FeaturesMode, Normalization, Policy, load_settings
@@ -135,12 +135,12 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
             **IO_RETRIES, outlets=[PORTFOLIO], max_active_tis_per_dag=1, on_success_callback=notify_published
         )
         @step
-        def publish(handshake, panel, scores, plan):
+        def publish(panel, scores, plan, draft):
             """Publish the portfolio, unless the run is dry."""
             run = monthly_run_from(get_current_context())
             if run.request.dry_run:
                 raise AirflowSkipException("Dry run: nothing is published.")
-            return run.publish(handshake, panel, scores, plan)
+            return run.publish(panel, scores, plan, draft)
 
         dataset_fresh = DatasetFreshSensor(
             task_id=DATASET_FRESH,
@@ -171,7 +171,7 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
         )
         dataset_fresh >> panel
         previous_month >> plan
-        approval >> publish(handshake, panel, scores, plan)
+        publish(panel, scores, plan, XComArg(approval, key=DRAFT))
     return dag
 
 

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from apex_tasks.demo.defaults import DEFAULT_SESSIONS
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.published.portfolio import RUN_FILE, PublishedPortfolio, published_dates
+from apex_tasks.published.portfolio import PublishedPortfolio, published_dates
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Store
 
@@ -175,21 +175,21 @@ def _show(console: Console, months: list[PublishedPortfolio]) -> None:
     table = Table(title=f"{len(months)} months, backfilled; value before trading (SYNTHETIC)")
     for heading in ("month", "positions", "turnover", "cost JPY", "cost bps", "value JPY"):
         table.add_column(heading, justify="left" if heading == "month" else "right", no_wrap=True)
-    runs = [month.artifact.read_json(RUN_FILE) for month in months]
+    runs = [month.run() for month in months]
     for month, run in zip(months, runs, strict=True):
-        metrics = run["metrics"]
+        metrics = run.metrics
         table.add_row(
             str(month.rebalance_date),
-            f"{metrics['positions']:.0f}",
-            f"{metrics['turnover']:.1%}",
-            f"{metrics['cost_jpy']:,.0f}",
-            f"{metrics['apex_daily_cost_bps']:.2f}",
-            f"{metrics['portfolio_value_jpy']:,.0f}",
+            f"{metrics.positions:.0f}",
+            f"{metrics.turnover:.1%}",
+            f"{metrics.cost_jpy:,.0f}",
+            f"{metrics.apex_daily_cost_bps:.2f}",
+            f"{metrics.portfolio_value_jpy:,.0f}",
         )
     console.print(table)
-    cost = sum(run["metrics"]["cost_jpy"] for run in runs)
+    cost = sum(run.metrics.cost_jpy for run in runs)
     console.print(f"Cost             {cost:,.0f} JPY in {len(months)} months")
-    alerts = sum(len(run["alerts"]) for run in runs)
+    alerts = sum(len(run.alerts) for run in runs)
     console.print(f"Alerts           {alerts} in run.json of all months")
     console.print(f"Folder           {short(BACKTEST.apex_home)}", soft_wrap=True)
 

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from apex_tasks.published.portfolio import PORTFOLIO_FILE, RUN_FILE, PublishedPortfolio
+from apex_tasks.published.portfolio import PORTFOLIO_FILE, PublishedPortfolio
 from apex_tasks.refusal import Refusal
 
 REBALANCE_DATE = dt.date(2025, 11, 4)
@@ -104,8 +104,8 @@ def _run_month(airflow: EmbeddedAirflow, running: Step) -> str:
 
 
 def _show(console: Console, published: PublishedPortfolio) -> None:
-    run = published.artifact.read_json(RUN_FILE)
-    metrics = run["metrics"]
+    run = published.run()
+    metrics = run.metrics
     names = list(csv.DictReader(io.StringIO(published.artifact.read_bytes(PORTFOLIO_FILE).decode())))
     table = Table(title=f"Top {TOP} of {len(names)} names, rebalance {REBALANCE_DATE} (SYNTHETIC)")
     for heading in ("code", "sector", "weight", "score", "value JPY"):
@@ -119,18 +119,16 @@ def _show(console: Console, published: PublishedPortfolio) -> None:
             f"{float(name['value_jpy']):,.0f}",
         )
     console.print(table)
-    alerts = [f"{alert['severity']}: {alert['metric']} = {alert['value']:g}" for alert in run["alerts"]]
+    alerts = [f"{alert.severity}: {alert.metric} = {alert.value:g}" for alert in run.alerts]
     verdict = (
         f"[yellow]published with alerts[/]: {', '.join(alerts)}"
         if alerts
         else "[green]published, no alert[/]"
     )
     console.print(f"Verdict          {verdict}")
-    console.print(f"Portfolio value  {metrics['portfolio_value_jpy']:,.0f} JPY before trading")
-    console.print(f"Turnover         {metrics['turnover']:.1%} one way, {metrics['trades']:.0f} trades")
-    console.print(
-        f"Cost             {metrics['cost_jpy']:,.0f} JPY = {metrics['apex_daily_cost_bps']:.2f} bps"
-    )
+    console.print(f"Portfolio value  {metrics.portfolio_value_jpy:,.0f} JPY before trading")
+    console.print(f"Turnover         {metrics.turnover:.1%} one way, {metrics.trades:.0f} trades")
+    console.print(f"Cost             {metrics.cost_jpy:,.0f} JPY = {metrics.apex_daily_cost_bps:.2f} bps")
     console.print(f"Folder           {short(Path(str(published.artifact.folder)))}", soft_wrap=True)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monitoring.alerts import INFERENCE_LATENCY, effective_bound
-from apex_tasks.published.portfolio import RUN_FILE, published_months
+from apex_tasks.published.portfolio import published_months
 from apex_tasks.settings import AlertThreshold, ApexSettings
 from apex_tasks.store import Store
 
@@ -105,8 +105,8 @@ def published_gauges(store: Store, settings: ApexSettings, calendar: TseCalendar
     if not months:
         return []
     newest = months[-1]
-    run = newest.artifact.read_json(RUN_FILE)
-    metrics, top_k = run["metrics"], run["settings"]["ranking"]["top_k"]
+    run = newest.run()
+    metrics, top_k = run.metrics.by_name(), run.settings.ranking.top_k
     return [
         *metric_gauges(metrics),
         *bound_gauges(settings.thresholds, top_k, metrics),

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from typing import Any
 
 import apex_tasks
 from apex_tasks.bundle import ResolvedBundle
-from apex_tasks.frozen_model import FrozenModel
-from apex_tasks.monthly.apply_costs import PLAN_FILE, PLANS, PlanReference
+from apex_tasks.monthly.apply_costs import PLANS, PlanReference, read_plan
 from apex_tasks.monthly.build_panel import PanelReference
 from apex_tasks.monthly.infer import ScoresReference
 from apex_tasks.monthly.request import RunRequest
-from apex_tasks.published.portfolio import PORTFOLIOS, REPORT_FILE, RUN_FILE
+from apex_tasks.published.portfolio import PORTFOLIOS, REPORT_FILE
+from apex_tasks.published.run_document import RUN_FILE, PlanDocument, RunDocument
 from apex_tasks.report import render_report
-from apex_tasks.store import Artifact, Store, canonical_json, content_key
+from apex_tasks.store import Artifact, ArtifactReference, Store, canonical_json, content_key
 
 DRAFTS = "drafts"
 VERSIONED_LIBRARIES = ("jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "torch")
@@ -37,17 +36,8 @@ BUNDLE_FIELDS_OUTSIDE_RESULT = {"source", "folder", "dataset"}
 """The same of a resolved bundle."""
 
 
-class DraftReference(FrozenModel):
-    """A draft in the store.
-
-    Attributes
-    ----------
-    key, content_hash
-        Where it lies, and the hash of all that it holds.
-    """
-
-    key: str
-    content_hash: str
+class DraftReference(ArtifactReference):
+    """A draft in the store."""
 
 
 def draft(
@@ -63,15 +53,18 @@ def draft(
     The key covers the plan, all settings and all versions, so that what was read is what is published.
     """
     artifact = store.get(PLANS, plan.key)
-    run = _describe_run(request, bundle, panel, scores, plan, artifact.read_json(PLAN_FILE))
-    key = content_key(run=run)
+    run = _describe_run(request, bundle, panel, scores, plan, read_plan(store, plan))
+    key = content_key(run=run.model_dump(mode="json"))
     written = store.find(DRAFTS, key) or _write(run, artifact, store, key)
     return DraftReference(key=key, content_hash=written.content_hash)
 
 
-def _write(run: dict[str, Any], plan: Artifact, store: Store, key: str) -> Artifact:
-    parent = None if run["parent"] is None else store.get(PORTFOLIOS, *run["parent"]["portfolio"].split("/"))
-    files = {RUN_FILE: canonical_json(run), REPORT_FILE: render_report(run, plan, parent)}
+def _write(run: RunDocument, plan: Artifact, store: Store, key: str) -> Artifact:
+    parent = None if run.parent is None else store.get(PORTFOLIOS, *run.parent.portfolio.split("/"))
+    files = {
+        RUN_FILE: canonical_json(run.model_dump(mode="json")),
+        REPORT_FILE: render_report(run, plan, parent),
+    }
     return store.write(DRAFTS, key, files=files)
 
 
@@ -81,25 +74,27 @@ def _describe_run(
     panel: PanelReference,
     scores: ScoresReference,
     plan: PlanReference,
-    document: dict[str, Any],
-) -> dict[str, Any]:
+    document: PlanDocument,
+) -> RunDocument:
     """All that determines the result: nothing here depends on when, where or by whom it was computed."""
-    return {
-        **document,
-        "synthetic": bundle.synthetic or panel.synthetic,
-        "hashes": {
-            "bundle": bundle.bundle_sha256,
-            "checkpoint": bundle.checkpoint_sha256,
-            "features": bundle.feature_hash,
-            "panel": panel.content_hash,
-            "scores": scores.content_hash,
-            "plan": plan.content_hash,
-        },
-        "bundle": bundle.model_dump(mode="json", exclude=BUNDLE_FIELDS_OUTSIDE_RESULT),
-        "settings": request.settings.model_dump(mode="json", exclude=SETTINGS_OUTSIDE_RESULT),
-        "versions": {
-            "apex-batch": apex_tasks.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in VERSIONED_LIBRARIES},
-        },
-    }
+    return RunDocument.model_validate(
+        {
+            **document.model_dump(mode="json"),
+            "synthetic": bundle.synthetic or panel.synthetic,
+            "hashes": {
+                "bundle": bundle.bundle_sha256,
+                "checkpoint": bundle.checkpoint_sha256,
+                "features": bundle.feature_hash,
+                "panel": panel.content_hash,
+                "scores": scores.content_hash,
+                "plan": plan.content_hash,
+            },
+            "bundle": bundle.model_dump(mode="json", exclude=BUNDLE_FIELDS_OUTSIDE_RESULT),
+            "settings": request.settings.model_dump(mode="json", exclude=SETTINGS_OUTSIDE_RESULT),
+            "versions": {
+                "apex-batch": apex_tasks.__version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in VERSIONED_LIBRARIES},
+            },
+        }
+    )

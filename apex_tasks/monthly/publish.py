@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import datetime as dt
 import platform
-from typing import Any
 
-from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.monitoring import alerts
 from apex_tasks.monthly.apply_costs import PLANS, PlanReference
 from apex_tasks.monthly.approval import Decision, require_approval
 from apex_tasks.monthly.build_panel import PanelReference
-from apex_tasks.monthly.draft import DRAFTS, draft
+from apex_tasks.monthly.draft import DRAFTS, DraftReference
 from apex_tasks.monthly.infer import ScoresReference
 from apex_tasks.monthly.request import RunRequest
 from apex_tasks.published import audit
 from apex_tasks.published.portfolio import (
-    EXECUTION_FILE,
     HISTORY_FILE,
     PORTFOLIOS,
     REPORT_FILE,
     RESULT_FILES,
-    RUN_FILE,
     PublishedPortfolio,
     latest_version,
 )
+from apex_tasks.published.run_document import (
+    EXECUTION_FILE,
+    RUN_FILE,
+    ExecutedDataset,
+    ExecutionDocument,
+    ParentPortfolio,
+    RunDocument,
+    read_run,
+)
 from apex_tasks.refusal import Refusal
-from apex_tasks.store import Store, canonical_json
+from apex_tasks.store import Artifact, Store, canonical_json
 
 
 class PublishReference(FrozenModel):
@@ -53,14 +58,14 @@ class PublishReference(FrozenModel):
 
 def publish(
     request: RunRequest,
-    bundle: ResolvedBundle,
     panel: PanelReference,
     scores: ScoresReference,
     plan: PlanReference,
+    draft: DraftReference,
     store: Store,
     run_id: str,
 ) -> PublishReference:
-    """Publish a plan as the month's portfolio.
+    """Publish a plan as the month's portfolio, with the run.json and the report of its draft.
 
     Publishing the same result again changes nothing. A different result for a published month needs a
     `republish_reason` and becomes the next version; no version is ever changed.
@@ -68,20 +73,22 @@ def publish(
     Raises
     ------
     Refusal
-        The month is published with a different result and no reason is given, or the run asks for an approval and
-        there is none of exactly this plan.
+        The draft is of another plan, the month is published with a different result and no reason is given, or the
+        run asks for an approval and there is none of exactly this plan and draft.
     """
     artifact = store.get(PLANS, plan.key)
     results = {name: artifact.read_bytes(name) for name in RESULT_FILES}
-    written_draft = draft(request, bundle, panel, scores, plan, store)
-    drafted = store.get(DRAFTS, written_draft.key)
-    parent = drafted.read_json(RUN_FILE)["parent"]
+    drafted = store.get(DRAFTS, draft.key)
+    run = read_run(drafted)
+    if run.hashes["plan"] != plan.content_hash or drafted.content_hash != draft.content_hash:
+        raise _other_draft(drafted, run, plan, draft)
+    parent = run.parent
     with store.lock("publish"):
         same = find_published(request, plan, store)
         if same is not None:
             _record(store, same, parent, run_id, request.republish_reason)
             return _reference(same, already_published=True)
-        approval = require_approval(store, plan, written_draft, run_id) if request.approval else None
+        approval = require_approval(store, plan, draft, run_id) if request.approval else None
         latest = latest_version(store, request.rebalance_date)
         number = 1 if latest is None else latest.version + 1
         written = store.write(
@@ -92,7 +99,9 @@ def publish(
                 **results,
                 HISTORY_FILE: artifact.read_bytes(HISTORY_FILE),
                 **{name: drafted.read_bytes(name) for name in (RUN_FILE, REPORT_FILE)},
-                EXECUTION_FILE: canonical_json(_describe_execution(request, panel, scores, run_id, approval)),
+                EXECUTION_FILE: canonical_json(
+                    _execution(request, panel, scores, run_id, approval).model_dump(mode="json")
+                ),
             },
             details={"rebalance_date": str(request.rebalance_date), "as_of": str(request.as_of)},
             identity=RESULT_FILES,
@@ -130,7 +139,7 @@ def _holds(portfolio: PublishedPortfolio, sha256_by_name: dict[str, str]) -> boo
 def _record(
     store: Store,
     portfolio: PublishedPortfolio,
-    parent: dict[str, Any] | None,
+    parent: ParentPortfolio | None,
     run_id: str,
     reason: str | None,
 ) -> None:
@@ -149,7 +158,7 @@ def _record(
             "portfolio": portfolio.name,
             "content_hash": portfolio.content_hash,
             "manifest_sha256": portfolio.artifact.manifest_sha256,
-            "parent": parent,
+            "parent": parent and parent.model_dump(mode="json"),
             "run_id": run_id,
             "republish_reason": reason,
         },
@@ -177,30 +186,34 @@ def _different_result(latest: PublishedPortfolio, sha256_by_name: dict[str, str]
     )
 
 
-def _describe_execution(
+def _other_draft(drafted: Artifact, run: RunDocument, plan: PlanReference, draft: DraftReference) -> Refusal:
+    return Refusal(
+        "the draft is not that of the plan, nothing is published",
+        expected=f"draft {draft.content_hash} of plan {plan.content_hash}",
+        received=f"draft {drafted.content_hash} of plan {run.hashes['plan']}",
+        where=drafted.folder,
+        remedy="Clear the task approval, which drafts again, and then publish.",
+    )
+
+
+def _execution(
     request: RunRequest,
     panel: PanelReference,
     scores: ScoresReference,
     run_id: str,
     approval: Decision | None,
-) -> dict[str, Any]:
-    """When, where and by whom: the only published file that differs between two runs of the same month."""
-    return {
-        "published_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "run_id": run_id,
-        "host": platform.node(),
-        "bundle": request.bundle,
-        "dataset": {"file": request.dataset, "sha256": panel.dataset_sha256},
-        "panel_cached": panel.cached,
-        "scores_cached": scores.cached,
-        alerts.INFERENCE_LATENCY: scores.latency_ms,
-        "alerts": [
-            alert.model_dump(mode="json")
-            for alert in alerts.evaluate_latency(
-                request.settings.thresholds, scores.latency_ms, cached=scores.cached
-            )
-        ],
-        "cold_start": request.cold_start,
-        "republish_reason": request.republish_reason,
-        "approval": approval and approval.answer.model_dump(mode="json", exclude={"outcome"}),
-    }
+) -> ExecutionDocument:
+    return ExecutionDocument(
+        published_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        run_id=run_id,
+        host=platform.node(),
+        bundle=request.bundle,
+        dataset=ExecutedDataset(file=request.dataset, sha256=panel.dataset_sha256),
+        panel_cached=panel.cached,
+        scores_cached=scores.cached,
+        apex_inference_latency_ms=scores.latency_ms,
+        alerts=alerts.evaluate_latency(request.settings.thresholds, scores.latency_ms, cached=scores.cached),
+        cold_start=request.cold_start,
+        republish_reason=request.republish_reason,
+        approval=approval and approval.answer.model_dump(mode="json", exclude={"outcome"}),
+    )

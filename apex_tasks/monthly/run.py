@@ -11,7 +11,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.progress import ReportProgress
-from apex_tasks.handshakes import load_resolved_bundle, resolve_and_store_bundle
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monitoring import alerts
 from apex_tasks.monitoring.gauges import Gauge, bound_gauges, due_gauges, latency_gauges, metric_gauges
@@ -23,6 +22,7 @@ from apex_tasks.monthly.draft import DRAFTS, DraftReference, draft
 from apex_tasks.monthly.infer import ScoresReference, infer
 from apex_tasks.monthly.publish import PublishReference, find_published, publish
 from apex_tasks.monthly.request import RunRequest
+from apex_tasks.monthly.validate_bundle import load_resolved_bundle, resolve_and_store_bundle
 from apex_tasks.published.portfolio import REPORT_FILE, published_dates
 from apex_tasks.refusal import Refusal, Unanswered
 from apex_tasks.store import Store
@@ -245,18 +245,18 @@ class MonthlyRun:
     @_measured
     def publish(
         self,
-        handshake: str,
         panel: PanelReference | JsonReference,
         scores: ScoresReference | JsonReference,
         plan: PlanReference | JsonReference,
+        draft: DraftReference | JsonReference,
     ) -> PublishReference:
-        """Publish the plan, or find it published."""
+        """Publish the plan with its draft's report, or find it published."""
         published = publish(
             self.request,
-            self._bundle(handshake),
             PanelReference.model_validate(panel),
             ScoresReference.model_validate(scores),
             PlanReference.model_validate(plan),
+            DraftReference.model_validate(draft),
             self.store,
             self.run_id,
         )
@@ -314,13 +314,12 @@ def run_month(
     plan = run.apply_costs(handshake, panel, scores)
     if run.request.dry_run:
         return plan, None
-    if run.request.approval:
-        drafted = run.draft(handshake, panel, scores, plan)
-        if run.awaits_approval(plan, drafted):
-            if approval is None:
-                raise _unapproved(run, drafted)
-            run.decide(plan, drafted, approval)
-    return plan, run.publish(handshake, panel, scores, plan)
+    drafted = run.draft(handshake, panel, scores, plan)
+    if run.awaits_approval(plan, drafted):
+        if approval is None:
+            raise _unapproved(run, drafted)
+        run.decide(plan, drafted, approval)
+    return plan, run.publish(panel, scores, plan, drafted)
 
 
 def _unapproved(run: MonthlyRun, drafted: DraftReference) -> Refusal:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.monitoring.alerts import Alert
-from apex_tasks.monthly.apply_costs import PLAN_FILE, PLANS, PlanReference
+from apex_tasks.monthly.apply_costs import PLANS, PlanReference, read_plan
 from apex_tasks.monthly.publish import PublishReference
 from apex_tasks.monthly.request import RunRequest
 from apex_tasks.published.portfolio import PORTFOLIO_FILE
@@ -78,7 +78,7 @@ def summarise_month(
 ) -> MonthSummary:
     """Read the plan back from the store and sum it up."""
     artifact = store.get(PLANS, plan.key)
-    document = artifact.read_json(PLAN_FILE)
+    document = read_plan(store, plan)
     if published is None:
         verdict = MonthOutcome.DRY_RUN if request.dry_run else MonthOutcome.PROPOSED
     else:
@@ -93,18 +93,15 @@ def summarise_month(
         parent=plan.parent,
         positions=plan.positions,
         turnover=plan.turnover,
-        cost_jpy=document["metrics"]["cost_jpy"],
+        cost_jpy=document.metrics.cost_jpy,
         cost_bps=plan.cost_bps,
         portfolio_value_jpy=plan.portfolio_value_jpy,
-        alerts=tuple(
-            f"{alert['severity']}: {alert['metric']} = {alert['value']:g}" for alert in document["alerts"]
-        ),
-        warnings=tuple(document["warnings"]),
+        alerts=tuple(f"{alert.severity}: {alert.metric} = {alert.value:g}" for alert in document.alerts),
+        warnings=document.warnings,
         top=tuple(TopName.model_validate(name) for name in best.where(best.notna(), None).to_dict("records")),
     )
 
 
 def alerts_of(plan: PlanReference, store: Store) -> tuple[Alert, ...]:
     """The broken thresholds of a plan."""
-    document = store.get(PLANS, plan.key).read_json(PLAN_FILE)
-    return tuple(Alert.model_validate(alert) for alert in document["alerts"])
+    return read_plan(store, plan).alerts

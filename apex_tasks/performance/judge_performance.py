@@ -30,7 +30,8 @@ from apex_tasks.performance.mark_ledger import DAILY_FILE, LEDGER_FILE, LEDGERS,
 from apex_tasks.performance.report import PerformanceReport, RebalanceTurnover
 from apex_tasks.performance.request import PerformanceRequest
 from apex_tasks.performance.stored_reports import DRIFT_FILE, PERFORMANCE_FILE, PERFORMANCES
-from apex_tasks.published.portfolio import RUN_FILE, SCORES_FILE, PublishedPortfolio, published_months
+from apex_tasks.published.portfolio import SCORES_FILE, PublishedPortfolio, published_months
+from apex_tasks.published.run_document import RunDocument
 from apex_tasks.refusal import Refusal
 from apex_tasks.statistics.performance import Performance
 from apex_tasks.store import Artifact, Store, canonical_json, content_key, file_sha256
@@ -81,7 +82,7 @@ def judge_performance(
         ledger=ledger.content_hash,
         dataset=ledger.dataset_sha256,
         due=request.due,
-        bundle=judgement.run["hashes"]["bundle"],
+        bundle=judgement.run.hashes["bundle"],
         months=[(month.name, month.content_hash) for month in judgement.months],
         integrity=judgement.integrity.model_dump(mode="json"),
         performance=request.settings.performance.model_dump(mode="json"),
@@ -127,14 +128,14 @@ class _Evaluation:
         return self.months[-1]
 
     @cached_property
-    def run(self) -> dict[str, Any]:
+    def run(self) -> RunDocument:
         """run.json of the newest month."""
-        return dict(self.newest.artifact.read_json(RUN_FILE))
+        return self.newest.run()
 
     @cached_property
     def integrity(self) -> Check:
         limits = self.request.settings.bundle_limits
-        return check_bundle(self.request.bundle, self.run["hashes"], self.newest.name, limits)
+        return check_bundle(self.request.bundle, self.run.hashes, self.newest.name, limits)
 
     def write(self, name: str) -> Artifact:
         artifact = self.store.get(LEDGERS, self.ledger.name)
@@ -170,7 +171,7 @@ class _Evaluation:
     ) -> PerformanceReport:
         figures = document["performance"]
         performance = None if figures is None else Performance.model_validate(figures)
-        benchmarks: Benchmarks = read_benchmarks(self.run["bundle"]["performance_benchmarks"], self.calendar)
+        benchmarks: Benchmarks = read_benchmarks(self.run.bundle.performance_benchmarks, self.calendar)
         daily = pd.read_csv(io.BytesIO(artifact.read_bytes(DAILY_FILE)))
         months = pd.read_csv(io.BytesIO(artifact.read_bytes(MONTHS_FILE)))
         traded = months["turnover"].dropna()
@@ -195,7 +196,7 @@ class _Evaluation:
             ),
             mean_turnover=float(traded.mean()) if len(traded) else None,
             checks=checks,
-            benchmarks_of=self.run["hashes"]["bundle"],
+            benchmarks_of=self.run.hashes["bundle"],
             backtest_period=benchmarks.period,
             ignored_benchmarks=benchmarks.ignored,
             ledger=f"{LEDGERS}/{self.ledger.name}",
@@ -204,7 +205,7 @@ class _Evaluation:
 
     def _feature_drift(self, dataset: DatasetFile) -> tuple[MeasuredDrift | str, list[str]]:
         """Drift of the features that the newest month was scored with, and those that the dataset has lost."""
-        plan = FeaturePlan.model_validate(self.run["bundle"]["plan"])
+        plan = self.run.bundle.plan
         used = [source for source in plan.sources if source.kind is not SourceKind.ZERO]
         there = [
             source

@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from apex_tasks.published.portfolio import PORTFOLIO_FILE, RUN_FILE, SCORES_FILE, PublishedPortfolio
+from apex_tasks.frozen_model import StoredDocument
+from apex_tasks.published.portfolio import PORTFOLIO_FILE, SCORES_FILE, PublishedPortfolio
+from apex_tasks.published.run_document import RunDocument, damaged
 from apex_tasks.refusal import Refusal
 from apex_tasks.statistics.rank_ic import rank_ic
+from apex_tasks.store import Artifact
 
 HOLDING_COLUMNS = ("code", "sector", "weight")
 
@@ -52,7 +55,7 @@ class MonthContent:
     """
 
     name: str
-    run: Mapping[str, Any]
+    run: RunDocument
     holdings: Mapping[str, Holding]
     scores: Mapping[str, float]
     ranks: Mapping[str, int]
@@ -147,28 +150,34 @@ def read_month(portfolio: PublishedPortfolio) -> MonthContent:
     Raises
     ------
     Refusal
-        A file is not what was published, or the table of the book is none.
+        A file is not what was published, or cannot be read as what it should be.
     """
     from apex_tasks.tables import read_table
 
-    rows = csv.DictReader(io.StringIO(portfolio.artifact.read_bytes(PORTFOLIO_FILE).decode()))
+    artifact, name = portfolio.artifact, PORTFOLIO_FILE
+    try:
+        holdings = _holdings(artifact)
+        name = SCORES_FILE
+        scores = read_table(artifact, SCORES_FILE)
+        codes = [str(code) for code in scores["Code"]]
+        score_of = dict(zip(codes, (float(score) for score in scores["Score"]), strict=True))
+        rank_of = dict(zip(codes, (int(rank) for rank in scores["Rank"]), strict=True))
+    except (OSError, LookupError, ValueError) as error:
+        raise damaged(artifact, name, error) from None
+    return MonthContent(portfolio.name, portfolio.run(), holdings, score_of, rank_of)
+
+
+def _holdings(artifact: Artifact) -> dict[str, Holding]:
+    rows = csv.DictReader(io.StringIO(artifact.read_bytes(PORTFOLIO_FILE).decode()))
     if not set(HOLDING_COLUMNS) <= set(rows.fieldnames or ()):
         raise Refusal(
             "a published book lacks columns",
             expected=", ".join(HOLDING_COLUMNS),
             received=rows.fieldnames,
-            where=portfolio.artifact.folder / PORTFOLIO_FILE,
+            where=artifact.folder / PORTFOLIO_FILE,
             remedy="Run `apex audit verify`; bring the folder back from a backup.",
         )
-    scores = read_table(portfolio.artifact, SCORES_FILE)
-    codes = [str(code) for code in scores["Code"]]
-    return MonthContent(
-        name=portfolio.name,
-        run=portfolio.artifact.read_json(RUN_FILE),
-        holdings={row["code"]: Holding(row["sector"] or None, float(row["weight"])) for row in rows},
-        scores=dict(zip(codes, (float(score) for score in scores["Score"]), strict=True)),
-        ranks=dict(zip(codes, (int(rank) for rank in scores["Rank"]), strict=True)),
-    )
+    return {row["code"]: Holding(row["sector"] or None, float(row["weight"])) for row in rows}
 
 
 def compare_months(before: MonthContent, after: MonthContent) -> MonthComparison:
@@ -185,10 +194,10 @@ def compare_months(before: MonthContent, after: MonthContent) -> MonthComparison
         entered=tuple(name for name in names if name.code not in before.holdings),
         left=tuple(name for name in names if name.code not in after.holdings),
         kept=tuple(name for name in names if name.code in before.holdings and name.code in after.holdings),
-        metrics=_metric_changes(before.run["metrics"], after.run["metrics"]),
+        metrics=_metric_changes(before.run.metrics.by_name(), after.run.metrics.by_name()),
         inputs=_differences(_inputs(before.run), _inputs(after.run)),
-        settings=_differences(before.run["settings"], after.run["settings"]),
-        versions=_differences(before.run["versions"], after.run["versions"]),
+        settings=_differences(_json(before.run.settings), _json(after.run.settings)),
+        versions=_differences(before.run.versions, after.run.versions),
         scored_in_both=len(in_both),
         score_rank_correlation=correlation if math.isfinite(correlation) else None,
     )
@@ -219,15 +228,18 @@ def _metric_changes(
     )
 
 
-def _inputs(run: Mapping[str, Any]) -> dict[str, Any]:
+def _inputs(run: RunDocument) -> dict[str, Any]:
     """What a month was made of, without what only says when it was."""
-    bundle = run["bundle"]
     return {
-        "hashes": run["hashes"],
-        "bundle": {name: bundle.get(name) for name in ("bundle_version", "git_tag", "created")},
-        "synthetic": run["synthetic"],
-        "parent": run["parent"] and run["parent"]["portfolio"],
+        "hashes": run.hashes,
+        "bundle": {name: getattr(run.bundle, name) for name in ("bundle_version", "git_tag", "created")},
+        "synthetic": run.synthetic,
+        "parent": run.parent and run.parent.portfolio,
     }
+
+
+def _json(document: StoredDocument) -> dict[str, Any]:
+    return document.model_dump(mode="json")
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Difference, ...]:

@@ -12,7 +12,7 @@ from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import LedgerDay, carry_forward
 from apex_tasks.portfolio.orders import Orders
-from apex_tasks.published.portfolio import RUN_FILE, PublishedPortfolio, published_months
+from apex_tasks.published.portfolio import PublishedPortfolio, published_months
 from apex_tasks.refusal import Refusal
 from apex_tasks.statistics.performance import Performance, measure_performance
 from apex_tasks.store import Store
@@ -153,7 +153,7 @@ def _revised(carried: Book, published: Book) -> str:
 
 
 def _why_revised(portfolio: PublishedPortfolio, after: PublishedPortfolio) -> str:
-    parent = after.artifact.read_json(RUN_FILE)["parent"]
-    if parent is not None and parent["portfolio"] != portfolio.name:
-        return f"it started from {parent['portfolio']}, and {portfolio.name} was published later"
+    parent = after.run().parent
+    if parent is not None and parent.portfolio != portfolio.name:
+        return f"it started from {parent.portfolio}, and {portfolio.name} was published later"
     return "the dataset has been revised since"

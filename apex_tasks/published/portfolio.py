@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.orders import Orders
+from apex_tasks.published.run_document import ExecutionDocument, RunDocument, read_execution, read_run
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Artifact, Store
 
@@ -17,7 +18,7 @@ SCORES_FILE, PORTFOLIO_FILE, ORDERS_FILE, BOOK_FILE = RESULT_FILES = (
     "orders.csv",
     "book.json",
 )
-RUN_FILE, REPORT_FILE, EXECUTION_FILE = "run.json", "report.html", "execution.json"
+REPORT_FILE = "report.html"
 HISTORY_FILE = "history.json"
 """The months and sessions up to this one; months of before it was written lack it."""
 
@@ -54,6 +55,14 @@ class PublishedPortfolio:
     def content_hash(self) -> str:
         """Identity of the result, without times and run ids."""
         return self.artifact.content_hash
+
+    def run(self) -> RunDocument:
+        """Content of run.json."""
+        return read_run(self.artifact)
+
+    def execution(self) -> ExecutionDocument:
+        """Content of execution.json."""
+        return read_execution(self.artifact)
 
     def book_before(self) -> Book:
         """The book that the orders start from, marked at the as-of close."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from apex_tasks.store import Artifact
 
+if TYPE_CHECKING:
+    from apex_tasks.published.run_document import RunDocument
 
-def render_report(run: Mapping[str, Any], plan: Artifact, parent: Artifact | None) -> bytes:
+
+def render_report(run: RunDocument, plan: Artifact, parent: Artifact | None) -> bytes:
     """Render a month.
 
     Parameters

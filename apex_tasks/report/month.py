@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from apex_tasks.portfolio.orders import Orders
 from apex_tasks.portfolio.ranking import RANK
 from apex_tasks.published.history import History
 from apex_tasks.published.portfolio import BOOK_FILE, HISTORY_FILE, PORTFOLIO_FILE, SCORES_FILE
+from apex_tasks.published.run_document import RunDocument
 from apex_tasks.store import Artifact
 from apex_tasks.tables import read_csv, read_table
 
@@ -40,7 +41,7 @@ class ReportedMonth:
         Code -> rank of the month before; empty without a parent.
     """
 
-    run: Mapping[str, Any]
+    run: RunDocument
     scores: pd.DataFrame
     positions: pd.DataFrame
     before: Book
@@ -50,7 +51,7 @@ class ReportedMonth:
     parent_ranks: Mapping[str, int]
 
     @classmethod
-    def read(cls, run: Mapping[str, Any], plan: Artifact, parent: Artifact | None) -> Self:
+    def read(cls, run: RunDocument, plan: Artifact, parent: Artifact | None) -> Self:
         """Read the files, each checked against its manifest."""
         scores = read_table(plan, SCORES_FILE)
         book = plan.read_json(BOOK_FILE)

@@ -18,6 +18,7 @@ from apex_tasks.market.sectors import sector_names
 from apex_tasks.monitoring import alerts
 from apex_tasks.portfolio.orders import Orders, Side
 from apex_tasks.portfolio.ranking import SCORE
+from apex_tasks.published.run_document import RunDocument
 from apex_tasks.report.changes import changes_of, market_index
 from apex_tasks.report.charts.equity import drawdowns, equity_chart
 from apex_tasks.report.charts.months import MonthBar, months_chart
@@ -26,7 +27,6 @@ from apex_tasks.report.charts.sectors import SectorWeight, sector_chart
 from apex_tasks.report.charts.supply import supply_chart
 from apex_tasks.report.month import ReportedMonth
 from apex_tasks.report.verdict import count, verdict_of
-from apex_tasks.settings import AlertThreshold
 from apex_tasks.store import Artifact, canonical_json
 
 COST = "apex_daily_cost_bps"
@@ -34,7 +34,7 @@ _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _NONE = "–"
 
 
-def render(run: Mapping[str, Any], plan: Artifact, parent: Artifact | None) -> bytes:
+def render(run: RunDocument, plan: Artifact, parent: Artifact | None) -> bytes:
     """Render a month; see `apex_tasks.report.render_report`."""
     month = ReportedMonth.read(run, plan, parent)
     page = (
@@ -78,7 +78,7 @@ def _environment() -> Environment:
         "day": _day,
         "count": count,
         "sector": sector_names().get,
-        "document": lambda value: canonical_json(value).decode(),
+        "document": lambda value: canonical_json(value.model_dump(mode="json")).decode(),
     }
     return environment
 
@@ -92,15 +92,15 @@ def _day(text: object) -> str:
     return f"{_WEEKDAYS[day.weekday()]} {day}"
 
 
-def _turnover(run: Mapping[str, Any]) -> dict[str, str]:
+def _turnover(run: RunDocument) -> dict[str, str]:
     """The turnover against the policy's limit, which no threshold judges."""
-    limit = run["settings"]["portfolio"]["turnover_limit"]
-    if not limit or run["metrics"]["first_build"]:
+    limit = run.settings.portfolio.turnover_limit
+    if not limit or run.metrics.first_build:
         demand = (
             "the policy sets no limit" if not limit else f"no limit on a first build, {limit:.0%} after it"
         )
         return {"state": "plain", "word": "", "demand": demand}
-    over = round(run["metrics"]["turnover"], 4) > limit
+    over = round(run.metrics.turnover, 4) > limit
     return {
         "state": "alert" if over else "ok",
         "word": "ABOVE" if over else "PASS",
@@ -123,17 +123,18 @@ def _order_totals(orders: Orders) -> list[tuple[str, dict[str, float]]]:
     return totals
 
 
-def _supply(run: Mapping[str, Any]) -> Markup:
-    metrics = run["metrics"]
-    names = {
-        "Listed": "listed_stocks",
-        "Eligible": "eligible_stocks",
-        "Priced": "priced_candidates",
-        "In the pool": "pool_size",
-        "Candidates kept": "apex_selected_count",
-        "Held": "positions",
-    }
-    return supply_chart([(label, metrics[name]) for label, name in names.items()])
+def _supply(run: RunDocument) -> Markup:
+    metrics = run.metrics
+    return supply_chart(
+        [
+            ("Listed", metrics.listed_stocks),
+            ("Eligible", metrics.eligible_stocks),
+            ("Priced", metrics.priced_candidates),
+            ("In the pool", metrics.pool_size),
+            ("Candidates kept", metrics.apex_selected_count),
+            ("Held", metrics.positions),
+        ]
+    )
 
 
 def _positions(month: ReportedMonth) -> list[dict[str, Any]]:
@@ -157,14 +158,14 @@ def _positions(month: ReportedMonth) -> list[dict[str, Any]]:
 def _score_chart(month: ReportedMonth) -> Markup:
     scores = month.scores[SCORE].to_numpy(dtype=np.float64)
     held = month.scores[CODE].isin(list(month.held)).to_numpy()
-    candidates = scores[month.scores[CODE].isin(month.run["selection"]["candidates"]).to_numpy()]
-    lower_is_better = month.run["bundle"]["selection"]["sign"] < 0
+    candidates = scores[month.scores[CODE].isin(month.run.selection.candidates).to_numpy()]
+    lower_is_better = month.run.bundle.selection.sign < 0
     cutoff = float(candidates.max() if lower_is_better else candidates.min())
     return score_chart(scores, held, cutoff, f"last candidate {cutoff:.4f}".replace("-", "\N{MINUS SIGN}"))
 
 
 def _rank_chart(month: ReportedMonth) -> Markup | None:
-    codes = {*month.run["selection"]["candidates"], *month.held, *month.before.positions}
+    codes = {*month.run.selection.candidates, *month.held, *month.before.positions}
     left = month.before.positions.keys() - month.held.keys()
     moves = [
         RankMove(code, month.parent_ranks[code], month.ranks[code], code in month.held, code in left)
@@ -180,7 +181,7 @@ def _sector_chart(month: ReportedMonth) -> Markup:
     for code, weight in zip(month.positions["sector"], month.positions["weight"].tolist(), strict=True):
         sector = code if isinstance(code, str) else ""
         weights[sector] = weights.get(sector, 0.0) + weight
-    counts: Mapping[str, int] = month.run["eligible_by_sector"]
+    counts: Mapping[str, int] = month.run.eligible_by_sector
     total = sum(counts.values())
     rows = [
         SectorWeight(_sector_label(sector), weight, counts.get(sector, 0) / total)
@@ -200,13 +201,13 @@ def _sector_label(sector: str) -> str:
 
 
 def _months_chart(month: ReportedMonth) -> Markup:
-    settings = month.run["settings"]
-    limit = settings["portfolio"]["turnover_limit"]
+    settings = month.run.settings
+    limit = settings.portfolio.turnover_limit
     cost = next(
         (
-            AlertThreshold.model_validate(threshold)
-            for threshold in settings["thresholds"]
-            if threshold["metric"] == COST and threshold["comparison"] in (">", ">=")
+            threshold
+            for threshold in settings.thresholds
+            if threshold.metric == COST and threshold.comparison in (">", ">=")
         ),
         None,
     )
@@ -214,8 +215,8 @@ def _months_chart(month: ReportedMonth) -> Markup:
     def cost_bound(first_build: bool) -> float | None:
         if cost is None:
             return None
-        hysteresis = bool(month.run["metrics"]["hysteresis"])
-        return alerts.effective_bound(cost, settings["ranking"]["top_k"], first_build, hysteresis)
+        hysteresis = bool(month.run.metrics.hysteresis)
+        return alerts.effective_bound(cost, settings.ranking.top_k, first_build, hysteresis)
 
     return months_chart(
         [

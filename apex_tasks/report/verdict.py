@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from apex_tasks.monitoring import alerts
-from apex_tasks.settings import AlertThreshold, Severity
+from apex_tasks.published.run_document import RunDocument
+from apex_tasks.settings import Severity
 
 METRIC_LABELS = {
     "apex_selected_count": "Candidates kept",
@@ -104,7 +103,7 @@ class Verdict:
     judgements: tuple[Judgement, ...]
 
 
-def verdict_of(run: Mapping[str, Any]) -> Verdict:
+def verdict_of(run: RunDocument) -> Verdict:
     """Sum up a month.
 
     Parameters
@@ -112,25 +111,23 @@ def verdict_of(run: Mapping[str, Any]) -> Verdict:
     run
         Content of run.json.
     """
-    state = ReportState.ALERT if run["alerts"] else ReportState.WARNED if run["warnings"] else ReportState.OK
+    state = ReportState.ALERT if run.alerts else ReportState.WARNED if run.warnings else ReportState.OK
     return Verdict(state, _WORDS[state], _sentence(run), _judge(run))
 
 
-def _sentence(run: Mapping[str, Any]) -> str:
-    metrics = run["metrics"]
+def _sentence(run: RunDocument) -> str:
+    metrics = run.metrics
     return (
-        f"{count(metrics['positions'], 'position')}, {count(metrics['trades'], 'order')}, "
-        f"turnover {metrics['turnover']:.1%}, expected cost {metrics['cost_jpy']:,.0f} JPY "
-        f"({metrics['apex_daily_cost_bps']:.2f} bps) on {metrics['portfolio_value_jpy']:,.0f} JPY; "
-        f"{count(len(run['alerts']), 'alert')}, {count(len(run['warnings']), 'warning')}."
+        f"{count(metrics.positions, 'position')}, {count(metrics.trades, 'order')}, "
+        f"turnover {metrics.turnover:.1%}, expected cost {metrics.cost_jpy:,.0f} JPY "
+        f"({metrics.apex_daily_cost_bps:.2f} bps) on {metrics.portfolio_value_jpy:,.0f} JPY; "
+        f"{count(len(run.alerts), 'alert')}, {count(len(run.warnings), 'warning')}."
     )
 
 
-def _judge(run: Mapping[str, Any]) -> tuple[Judgement, ...]:
-    metrics, settings = run["metrics"], run["settings"]
-    top_k, first_build = settings["ranking"]["top_k"], bool(metrics["first_build"])
-    hysteresis = bool(metrics["hysteresis"])
-    thresholds = [AlertThreshold.model_validate(threshold) for threshold in settings["thresholds"]]
+def _judge(run: RunDocument) -> tuple[Judgement, ...]:
+    metrics, top_k = run.metrics.by_name(), run.settings.ranking.top_k
+    first_build, hysteresis = bool(run.metrics.first_build), bool(run.metrics.hysteresis)
     return tuple(
         Judgement(
             metric=threshold.metric,
@@ -143,7 +140,7 @@ def _judge(run: Mapping[str, Any]) -> tuple[Judgement, ...]:
                 alerts.evaluate([threshold], metrics, top_k, first_build=first_build, hysteresis=hysteresis)
             ),
         )
-        for threshold in thresholds
+        for threshold in run.settings.thresholds
         if threshold.metric != alerts.INFERENCE_LATENCY
     )
 

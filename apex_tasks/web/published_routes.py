@@ -14,7 +14,6 @@ from apex_tasks.monitoring.alerts import Alert
 from apex_tasks.published.portfolio import (
     ORDERS_FILE,
     PORTFOLIO_FILE,
-    RUN_FILE,
     PublishedPortfolio,
     newest_of_month,
 )
@@ -117,17 +116,17 @@ def published_router(store: Callable[[], Store]) -> APIRouter:
 
 def portfolio_reply(published: PublishedPortfolio) -> PortfolioReply:
     """Read a published portfolio, every file checked against its manifest."""
-    run = published.artifact.read_json(RUN_FILE)
+    run = published.run()
     return PortfolioReply(
         rebalance_date=published.rebalance_date,
         as_of=published.as_of,
         version=published.version,
         content_hash=published.content_hash,
-        parent=run["parent"],
-        synthetic=run["synthetic"],
-        metrics=run["metrics"],
-        alerts=run["alerts"],
-        warnings=run["warnings"],
+        parent=run.parent and Parent.model_validate(run.parent.model_dump()),
+        synthetic=run.synthetic,
+        metrics=run.metrics.by_name(),
+        alerts=run.alerts,
+        warnings=run.warnings,
         positions=tuple(Position.model_validate(row) for row in _rows(published, PORTFOLIO_FILE)),
         orders=tuple(Order.model_validate(row) for row in _rows(published, ORDERS_FILE)),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from apex_tasks.market.calendar import FIRST_DAY, TseCalendar
-from apex_tasks.published.portfolio import RUN_FILE, PublishedPortfolio
+from apex_tasks.published.portfolio import PublishedPortfolio
 
 _LONGEST_MONTH = dt.timedelta(days=62)
 
@@ -44,6 +44,6 @@ def months_of_same_scores(months: Sequence[PublishedPortfolio], number: int) -> 
 
 
 def _kind(month: PublishedPortfolio) -> tuple[Any, ...]:
-    run = month.artifact.read_json(RUN_FILE)
-    ranking = run["settings"]["ranking"]
-    return run["hashes"]["checkpoint"], ranking["horizon"], ranking["normalization"]
+    run = month.run()
+    ranking = run.settings.ranking
+    return run.hashes["checkpoint"], ranking.horizon, ranking.normalization

@@ -10,24 +10,17 @@ from apex_tasks.published.portfolio import (
     PORTFOLIO_FILE,
     PORTFOLIOS,
     REPORT_FILE,
-    RUN_FILE,
     PublishedPortfolio,
     rebalance_dates,
     version_numbers,
 )
+from apex_tasks.published.run_document import RUN_FILE
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Store
-from apex_tasks.web.pages.published_files import PortfolioName, damaged, read_run
+from apex_tasks.web.pages.published_files import PortfolioName
 from apex_tasks.web.pages.verdict_badge import DAMAGED, Mark, mark_of
 
 LISTED_FILES = (REPORT_FILE, PORTFOLIO_FILE, ORDERS_FILE, RUN_FILE)
-FIGURES = {
-    "positions": "positions",
-    "turnover": "turnover",
-    "cost_bps": "apex_daily_cost_bps",
-    "value_jpy": "portfolio_value_jpy",
-}
-"""Field of a row -> metric of run.json."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +92,16 @@ def _look(store: Store, day: dt.date, number: int) -> PublishedPortfolio | Refus
 def _described(newest: PublishedPortfolio | Refusal, earlier: tuple[str, ...]) -> MonthRow:
     if isinstance(newest, Refusal):
         raise newest
-    run = read_run(newest)
-    try:
-        return MonthRow(
-            name=newest.name,
-            rebalance_date=newest.rebalance_date,
-            verdict=mark_of(run),
-            earlier=earlier,
-            synthetic=bool(run["synthetic"]),
-            **{figure: run["metrics"][metric] for figure, metric in FIGURES.items()},
-            files=tuple(name for name in LISTED_FILES if name in newest.artifact.manifest["files"]),
-        )
-    except (LookupError, TypeError, ValueError) as error:
-        raise damaged(newest.artifact, RUN_FILE, error) from None
+    run = newest.run()
+    return MonthRow(
+        name=newest.name,
+        rebalance_date=newest.rebalance_date,
+        verdict=mark_of(run),
+        earlier=earlier,
+        synthetic=run.synthetic,
+        positions=run.metrics.positions,
+        turnover=run.metrics.turnover,
+        cost_bps=run.metrics.apex_daily_cost_bps,
+        value_jpy=run.metrics.portfolio_value_jpy,
+        files=tuple(name for name in LISTED_FILES if name in newest.artifact.manifest["files"]),
+    )

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from apex_tasks.published.portfolio import (
-    EXECUTION_FILE,
     PORTFOLIOS,
     REPORT_FILE,
     RESULT_FILES,
-    RUN_FILE,
     PublishedPortfolio,
 )
-from apex_tasks.refusal import Refusal
+from apex_tasks.published.run_document import EXECUTION_FILE, RUN_FILE, damaged
 from apex_tasks.store import Artifact, Store
 
 PUBLISHED_FILES = (*RESULT_FILES, RUN_FILE, REPORT_FILE, EXECUTION_FILE)
@@ -122,31 +119,6 @@ def read_file(artifact: Artifact, name: str, known: tuple[str, ...]) -> bytes:
     return data
 
 
-def read_run(portfolio: PublishedPortfolio) -> dict[str, Any]:
-    """Content of run.json.
-
-    Raises
-    ------
-    Refusal
-        It, or its manifest, is damaged.
-    """
-    try:
-        return dict(json.loads(read_file(portfolio.artifact, RUN_FILE, PUBLISHED_FILES)))
-    except (UnknownError, ValueError, TypeError) as error:
-        raise damaged(portfolio.artifact, RUN_FILE, error) from None
-
-
 def media_type(name: str) -> str:
     """What the content of a file is, for a browser."""
     return _MEDIA_TYPES[name.rpartition(".")[2]]
-
-
-def damaged(artifact: Artifact, name: str, error: Exception) -> Refusal:
-    """The refusal for a file that is there and says nothing."""
-    return Refusal(
-        "a file in the store cannot be read",
-        expected="the file as its manifest describes it",
-        received=f"{type(error).__name__}: {error}",
-        where=artifact.folder / name,
-        remedy="Run `apex audit verify`; bring the folder back from a backup.",
-    )

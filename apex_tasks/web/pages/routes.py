@@ -8,17 +8,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import HTMLResponse, Response
 
-from apex_tasks.monitoring.alerts import INFERENCE_LATENCY, Alert
 from apex_tasks.published.comparison import compare_months, read_month
 from apex_tasks.published.portfolio import (
-    EXECUTION_FILE,
     ORDERS_FILE,
     PORTFOLIO_FILE,
     REPORT_FILE,
-    RUN_FILE,
     PublishedPortfolio,
     latest_version,
 )
+from apex_tasks.published.run_document import RUN_FILE
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import load_settings
 from apex_tasks.store import Artifact, Store
@@ -28,12 +26,10 @@ from apex_tasks.web.pages.published_files import (
     PUBLISHED_FILES,
     PortfolioName,
     UnknownError,
-    damaged,
     find_draft,
     find_portfolio,
     media_type,
     read_file,
-    read_run,
 )
 from apex_tasks.web.pages.rendering import comparison_page, message_page, months_page, run_page
 from apex_tasks.web.pages.run_banner import Banner, RunState, Tone, describe
@@ -84,10 +80,7 @@ def published_pages(dag_id: str) -> APIRouter:
         after: Annotated[PortfolioQuery, Query(alias="to")],
     ) -> Response:
         one, other = (find_portfolio(store, PortfolioName.parse(name)) for name in (before, after))
-        try:
-            found = compare_months(read_month(one), read_month(other))
-        except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise damaged(one.artifact, f"… or {other.name}", error) from None
+        found = compare_months(read_month(one), read_month(other))
         return HTMLResponse(comparison_page(found, base_of(request)))
 
     @router.api_route("/portfolio-files/{rebalance_date}/{version}/{name}", methods=READ)
@@ -157,11 +150,8 @@ def show_month(portfolio: PublishedPortfolio, store: Store, base: str, banner: B
     Refusal
         It is damaged.
     """
-    files, month = f"{base}/portfolio-files/{portfolio.name}/", read_run(portfolio)
-    try:
-        mark, parent = mark_of(month), month["parent"] and str(month["parent"]["portfolio"])
-    except (LookupError, TypeError, ValueError) as error:
-        raise damaged(portfolio.artifact, RUN_FILE, error) from None
+    files, month = f"{base}/portfolio-files/{portfolio.name}/", portfolio.run()
+    mark, parent = mark_of(month), month.parent and month.parent.portfolio
     notice = f"Verdict: {mark.symbol} {mark.word}. {_speed(portfolio)}"
     newest = latest_version(store, portfolio.rebalance_date)
     if newest is not None and newest.version > portfolio.version:
@@ -175,14 +165,10 @@ def show_month(portfolio: PublishedPortfolio, store: Store, base: str, banner: B
 
 def _speed(portfolio: PublishedPortfolio) -> str:
     """The one critical metric that the report cannot show, since it differs from run to run."""
-    try:
-        execution = portfolio.artifact.read_json(EXECUTION_FILE)
-        took = f"{execution[INFERENCE_LATENCY]:,.0f} ms"
-        origin = "found in the store" if execution["scores_cached"] else "computed"
-        broken = [Alert.model_validate(alert) for alert in execution["alerts"]]
-    except (LookupError, TypeError, ValueError, OSError) as error:
-        raise damaged(portfolio.artifact, EXECUTION_FILE, error) from None
-    return f"Scores {origin} in {took}{''.join(f', ▲ {alert}' for alert in broken)}."
+    execution = portfolio.execution()
+    origin = "found in the store" if execution.scores_cached else "computed"
+    took = f"{execution.apex_inference_latency_ms:,.0f} ms"
+    return f"Scores {origin} in {took}{''.join(f', ▲ {alert}' for alert in execution.alerts)}."
 
 
 def _published_by(name: str, store: Store) -> PublishedPortfolio:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from apex_tasks.published.run_document import RunDocument
 from apex_tasks.report.verdict import ReportState, verdict_of
 
 
@@ -24,7 +24,7 @@ _SIGNS = {
 }
 
 
-def mark_of(run: Mapping[str, Any]) -> Mark:
+def mark_of(run: RunDocument) -> Mark:
     """The mark of a month by its run.json, with the verdict of its report."""
     verdict = verdict_of(run)
     return Mark(verdict.word, *_SIGNS[verdict.state])

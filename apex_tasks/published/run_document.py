@@ -1,0 +1,238 @@
+"""What run.json, plan.json and execution.json say: one typed form for those who write and those who read them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TypeVar
+
+from pydantic import JsonValue, ValidationError
+
+from apex_tasks.dataset.features import FeaturePlan
+from apex_tasks.frozen_model import StoredDocument
+from apex_tasks.monitoring.alerts import Alert
+from apex_tasks.refusal import Refusal
+from apex_tasks.settings import AlertThreshold, Normalization, SelectionSettings
+from apex_tasks.store import Artifact
+
+RUN_FILE, EXECUTION_FILE = "run.json", "execution.json"
+
+_Document = TypeVar("_Document", bound=StoredDocument)
+
+
+class ParentPortfolio(StoredDocument):
+    """The published portfolio that the orders start from: `<rebalance date>/v<version>` and its content."""
+
+    portfolio: str
+    content_hash: str
+
+
+class RunMetrics(StoredDocument):
+    """The month's figures; None: there is none this month. docs/monitoring.md says what each one is."""
+
+    apex_selected_count: int
+    apex_effective_dim: int
+    apex_daily_cost_bps: float
+    listed_stocks: int
+    median_rows: float
+    eligible_stocks: int
+    priced_candidates: int
+    pool_size: int
+    positions: int
+    trades: int
+    turnover: float
+    cost_jpy: float
+    portfolio_value_jpy: float
+    cash_after_jpy: float
+    non_finite_cells: int
+    filled_features: int
+    score_best: float
+    score_worst: float
+    score_std: float
+    first_build: int
+    hysteresis: int
+    score_rank_correlation: float | None
+    bundle_age_days: int | None
+    calendar_horizon_days: int
+
+    def by_name(self) -> dict[str, float | None]:
+        """All of them, also those that another version of this package wrote."""
+        return self.model_dump()
+
+
+class NeutralisationRecord(StoredDocument):
+    """What taking sector and volatility out of the scores found."""
+
+    outcome: str
+    r_squared: float | None
+    max_abs_t: float | None
+    missing: dict[str, int]
+    clipped: int
+
+
+class SelectionRecord(StoredDocument):
+    """How the candidates were chosen and weighed; see `Candidates` and `TargetWeights`."""
+
+    candidates: tuple[str, ...]
+    fallback: bool
+    threshold: float | None
+    alpha: float | None
+    turnover_unconstrained: float
+    turnover_of_weights: float
+    dropped_min_weight: tuple[str, ...]
+    dropped_turnover: tuple[str, ...]
+    notes: tuple[str, ...]
+    score_penalties: dict[str, float]
+    neutralisation: NeutralisationRecord | None
+    target_weights: dict[str, float]
+
+
+class PlanDocument(StoredDocument):
+    """Content of plan.json: what a month's plan rests on.
+
+    Attributes
+    ----------
+    parent
+        None from cash.
+    alerts
+        Thresholds that were broken without stopping the month.
+    warnings
+        What a reader of the book must know of the data.
+    eligible_by_sector
+        Number of eligible stocks by sector code; an empty text where it is unknown.
+    """
+
+    rebalance_date: dt.date
+    as_of: dt.date
+    parent: ParentPortfolio | None
+    metrics: RunMetrics
+    alerts: tuple[Alert, ...]
+    warnings: tuple[str, ...]
+    selection: SelectionRecord
+    eligible_by_sector: dict[str, int]
+
+
+class RankingRecord(StoredDocument):
+    """Settings of the ranking, as far as anybody reads them back."""
+
+    top_k: int
+    horizon: int
+    normalization: Normalization
+
+
+class PolicyRecord(StoredDocument):
+    """Settings of the portfolio, as far as anybody reads them back."""
+
+    turnover_limit: float
+
+
+class RunSettings(StoredDocument):
+    """The settings that decide the result; what this version does not read is kept as it is."""
+
+    ranking: RankingRecord
+    portfolio: PolicyRecord
+    thresholds: tuple[AlertThreshold, ...]
+
+
+class BundleRecord(StoredDocument):
+    """The resolved bundle, without where it was read from."""
+
+    bundle_version: JsonValue
+    created: JsonValue
+    git_tag: JsonValue
+    plan: FeaturePlan
+    selection: SelectionSettings
+    performance_benchmarks: dict[str, JsonValue]
+
+
+class RunDocument(PlanDocument):
+    """Content of run.json: all that determines the month's result, and nothing of when, where and by whom.
+
+    Attributes
+    ----------
+    hashes
+        SHA-256 by name: bundle, checkpoint, features, panel, scores, plan.
+    versions
+        Of this package, Python and the libraries that computed.
+    """
+
+    synthetic: bool
+    hashes: dict[str, str]
+    bundle: BundleRecord
+    settings: RunSettings
+    versions: dict[str, str]
+
+
+class ExecutedDataset(StoredDocument):
+    """The dataset file that was read, and its content."""
+
+    file: str
+    sha256: str
+
+
+class ExecutionDocument(StoredDocument):
+    """Content of execution.json: when, where and by whom; the only published file that differs between two runs.
+
+    Attributes
+    ----------
+    published_at
+        UTC, ISO 8601.
+    apex_inference_latency_ms
+        Of the forward pass, or of finding the scores in the store.
+    alerts
+        Broken thresholds on that latency.
+    approval
+        Who approved, when and with what note; None where nobody was asked.
+    """
+
+    published_at: str
+    run_id: str
+    host: str
+    bundle: str
+    dataset: ExecutedDataset
+    panel_cached: bool
+    scores_cached: bool
+    apex_inference_latency_ms: float
+    alerts: tuple[Alert, ...]
+    cold_start: bool
+    republish_reason: str | None
+    approval: dict[str, JsonValue] | None
+
+
+def read_run(artifact: Artifact) -> RunDocument:
+    """Read run.json of a published month or a draft, checked against its manifest.
+
+    Raises
+    ------
+    Refusal
+        It was changed after it was written, or is none.
+    """
+    return _parsed(RunDocument, artifact, RUN_FILE)
+
+
+def read_execution(artifact: Artifact) -> ExecutionDocument:
+    """Read execution.json of a published month, checked against its manifest.
+
+    Raises
+    ------
+    Refusal
+        It was changed after it was written, or is none.
+    """
+    return _parsed(ExecutionDocument, artifact, EXECUTION_FILE)
+
+
+def _parsed(model: type[_Document], artifact: Artifact, name: str) -> _Document:
+    try:
+        return model.model_validate_json(artifact.read_bytes(name))
+    except (OSError, LookupError, ValidationError) as error:
+        raise damaged(artifact, name, error) from None
+
+
+def damaged(artifact: Artifact, name: str, error: Exception) -> Refusal:
+    """The refusal for a file that is there and says nothing."""
+    return Refusal(
+        "a file in the store cannot be read",
+        expected="the file as its manifest describes it",
+        received=f"{type(error).__name__}: {error}",
+        where=artifact.folder / name,
+        remedy="Run `apex audit verify`; bring the folder back from a backup.",
+    )
