@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 from upath import UPath
 
-from apex_tasks.frozen_model import FrozenModel
+from apex_tasks.frozen_model import FrozenModel, StoredDocument, first_fault
 from apex_tasks.refusal import Refusal
 
 MANIFEST = "manifest.json"
@@ -53,25 +54,42 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """A complete folder of the store.
+class FileEntry(StoredDocument):
+    """One file of an artifact, as its manifest vouches for it."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(StoredDocument):
+    """Content of an artifact's `manifest.json`.
 
     Attributes
     ----------
-    folder
-        Where it lies.
-    manifest
-        `{"files": {name: {"sha256", "bytes"}}, "identity": [names], "details": {...}}`.
+    files
+        Entry by name.
+    identity
+        Names of the files that make the artifact's content hash, ascending.
+    details
+        What the writer said of the artifact.
     """
 
+    files: dict[str, FileEntry]
+    identity: tuple[str, ...]
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete folder of the store, and its manifest."""
+
     folder: UPath
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @property
     def details(self) -> Mapping[str, Any]:
         """What the writer said of the artifact."""
-        return self.manifest["details"]
+        return self.manifest.details
 
     @property
     def manifest_sha256(self) -> str:
@@ -81,11 +99,11 @@ class Artifact:
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 over the names and hashes of the files that make the artifact's identity."""
-        return content_hash({name: self.sha256(name) for name in self.manifest["identity"]})
+        return content_hash({name: self.sha256(name) for name in self.manifest.identity})
 
     def sha256(self, name: str) -> str:
         """Hash of one file, as the manifest has it."""
-        return str(self.manifest["files"][name]["sha256"])
+        return self.manifest.files[name].sha256
 
     def read_bytes(self, name: str) -> bytes:
         """Read a file and check it against the manifest.
@@ -170,13 +188,11 @@ class Store:
         """
         folder = self.root.joinpath(*parts)
         try:
-            manifest = json.loads((folder / MANIFEST).read_bytes())
+            manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise _changed(folder / MANIFEST, "readable JSON", error) from None
-        if not isinstance(manifest, dict) or not manifest.keys() >= {"files", "identity", "details"}:
-            raise _changed(folder / MANIFEST, "files, identity and details", "other JSON")
+        except ValidationError as error:
+            raise _changed(folder / MANIFEST, "files, identity and details", first_fault(error)) from None
         return Artifact(folder, manifest)
 
     def get(self, *parts: str) -> Artifact:
@@ -220,10 +236,15 @@ class Store:
         folder = self.root.joinpath(*parts)
         folder.mkdir(parents=True, exist_ok=True)
         entries = {name: write_file(folder / name, content, durable) for name, content in files.items()}
-        manifest = {"files": entries, "identity": sorted(identity or entries), "details": dict(details or {})}
-        write_file(folder / MANIFEST, canonical_json(manifest), durable)
+        manifest = {
+            "files": {name: entry.model_dump() for name, entry in entries.items()},
+            "identity": sorted(identity or entries),
+            "details": dict(details or {}),
+        }
+        data = canonical_json(manifest)
+        write_file(folder / MANIFEST, data, durable)
         # Read back what a later reader gets, so that both see the same types.
-        return Artifact(folder, json.loads(canonical_json(manifest)))
+        return Artifact(folder, Manifest.model_validate_json(data))
 
     def names(self, *parts: str) -> list[str]:
         """Names of the folders at a place, ascending; empty when the place does not exist."""
@@ -268,7 +289,7 @@ def local_path(path: UPath) -> Path | None:
     return Path(path.path) if path.protocol in ("", "file", "local") else None
 
 
-def write_file(path: UPath, content: bytes | FileWriter, durable: bool = False) -> dict[str, object]:
+def write_file(path: UPath, content: bytes | FileWriter, durable: bool = False) -> FileEntry:
     """Write one file so that a reader sees all of it or none; return its size and SHA-256."""
     local = local_path(path)
     folder = None if local is None else local.parent
@@ -280,7 +301,7 @@ def write_file(path: UPath, content: bytes | FileWriter, durable: bool = False) 
             scratch.write_bytes(content)
         else:
             content(scratch)
-        entry: dict[str, object] = {"sha256": file_sha256(scratch), "bytes": scratch.stat().st_size}
+        entry = FileEntry(sha256=file_sha256(scratch), bytes=scratch.stat().st_size)
         if local is None:
             with scratch.open("rb") as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pendulum
-from airflow.sdk import DAG, Asset, DeadlineAlert, Param, XComArg, get_current_context, task
+from airflow.sdk import DAG, Asset, DeadlineAlert, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 from apex_airflow.callbacks import (
     deadline_alerts,
@@ -15,7 +15,7 @@ from apex_airflow.callbacks import (
 from apex_airflow.dataset_fresh_sensor import DatasetFreshSensor
 from apex_airflow.portfolio_approval import PortfolioApproval
 from apex_airflow.previous_month_sensor import PreviousMonthSensor
-from apex_airflow.tasks import APPROVAL, DATASET_FRESH, DRAFT, monthly_run_from, step
+from apex_airflow.tasks import APPROVAL, DATASET_FRESH, draft_from, monthly_run_from, step
 from apex_airflow.timetable import TseRebalanceTimetable
 
 from apex_tasks.settings import FeaturesMode, Normalization, Policy, load_settings
@@ -135,12 +135,13 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
             **IO_RETRIES, outlets=[PORTFOLIO], max_active_tis_per_dag=1, on_success_callback=notify_published
         )
         @step
-        def publish(panel, scores, plan, draft):
-            """Publish the portfolio, unless the run is dry."""
-            run = monthly_run_from(get_current_context())
+        def publish(panel, scores, plan):
+            """Publish the portfolio with the report that was drafted, unless the run is dry."""
+            context = get_current_context()
+            run = monthly_run_from(context)
             if run.request.dry_run:
                 raise AirflowSkipException("Dry run: nothing is published.")
-            return run.publish(panel, scores, plan, draft)
+            return run.publish(panel, scores, plan, draft_from(context))
 
         dataset_fresh = DatasetFreshSensor(
             task_id=DATASET_FRESH,
@@ -171,7 +172,7 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
         )
         dataset_fresh >> panel
         previous_month >> plan
-        publish(panel, scores, plan, XComArg(approval, key=DRAFT))
+        approval >> publish(panel, scores, plan)
     return dag
 
 

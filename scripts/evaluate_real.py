@@ -71,7 +71,7 @@ def _evaluate(cache: Path, trials: bool, console: Console) -> int:
     results = cache / "results"
     results.mkdir(exist_ok=True)
     for stage in (judged, played):
-        for name in stage.manifest["files"]:
+        for name in stage.manifest.files:
             shutil.copyfile(stage.folder / name, results / name)
     console.print(f"Files: {results}", soft_wrap=True)
     return 0

@@ -48,7 +48,7 @@ def test_an_artifact_comes_back_as_it_was_written(store: Store) -> None:
     assert found.manifest == written.manifest
     assert found.manifest_sha256 == hashlib.sha256((found.folder / MANIFEST).read_bytes()).hexdigest()
     for name, data in FILES.items():
-        assert found.manifest["files"][name] == {
+        assert found.manifest.files[name].model_dump() == {
             "sha256": hashlib.sha256(data).hexdigest(),
             "bytes": len(data),
         }
@@ -95,7 +95,9 @@ def test_a_changed_file_is_refused_whichever_way_it_is_read(store: Store) -> Non
 def test_a_damaged_manifest_is_refused(store: Store) -> None:
     artifact = store.write("scores", "k", files=FILES)
     (artifact.folder / MANIFEST).write_bytes(b'{"files": ')
-    with pytest.raises(Refusal, match=r"changed after it was written.*readable JSON.*manifest\.json"):
+    with pytest.raises(
+        Refusal, match=r"changed after it was written.*files, identity and details.*manifest\.json"
+    ):
         store.find("scores", "k")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from apex_tasks.market.calendar import TseCalendar
@@ -13,9 +13,12 @@ from apex_tasks.settings import AlertThreshold, ApexSettings
 from apex_tasks.store import Store
 
 if TYPE_CHECKING:
+    from prometheus_client.core import GaugeMetricFamily
+
     from apex_tasks.performance.report import PerformanceReport
 
 PREFIX = "apex"
+HELP = "Of the newest published month; docs/monitoring.md says what it is."
 PUBLISH_WITHIN_SESSIONS = 3
 """A month is overdue when this many sessions, the due day among them, have passed without it."""
 
@@ -116,13 +119,25 @@ def published_gauges(store: Store, settings: ApexSettings, calendar: TseCalendar
 
 def exposition(gauges: Iterable[Gauge]) -> str:
     """Text that Prometheus scrapes; gauges without a value are left out."""
-    lines: list[str] = []
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.core import GaugeMetricFamily
+
+    families: dict[str, GaugeMetricFamily] = {}
     for gauge in gauges:
-        if gauge.value is None:
-            continue
-        name = f"{PREFIX}_{gauge.name}"
-        if (kind := f"# TYPE {name} gauge") not in lines:
-            lines.append(kind)
-        labels = ",".join(f'{label}="{value}"' for label, value in gauge.labels.items())
-        lines.append(f"{name}{{{labels}}} {gauge.value!r}" if labels else f"{name} {gauge.value!r}")
-    return "".join(f"{line}\n" for line in lines)
+        if gauge.value is not None:
+            name = f"{PREFIX}_{gauge.name}"
+            family = families.setdefault(name, GaugeMetricFamily(name, HELP, labels=list(gauge.labels)))
+            family.add_metric(list(gauge.labels.values()), gauge.value)
+    registry = CollectorRegistry()
+    registry.register(_Families(families.values()))
+    return generate_latest(registry).decode()
+
+
+class _Families:
+    """What is to be exposed, in the form that the client library asks for."""
+
+    def __init__(self, families: Iterable[GaugeMetricFamily]) -> None:
+        self._families = tuple(families)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        yield from self._families

@@ -248,9 +248,23 @@ class MonthlyRun:
         panel: PanelReference | JsonReference,
         scores: ScoresReference | JsonReference,
         plan: PlanReference | JsonReference,
-        draft: DraftReference | JsonReference,
+        draft: DraftReference | JsonReference | None,
     ) -> PublishReference:
-        """Publish the plan with its draft's report, or find it published."""
+        """Publish the plan with its draft's report, or find it published.
+
+        Raises
+        ------
+        Refusal
+            Nothing was drafted: the step that drafts was skipped by hand.
+        """
+        if draft is None:
+            raise Refusal(
+                "there is no draft of this run, nothing is published",
+                expected="a draft, which the task approval leaves whether or not anybody has to approve",
+                received="none",
+                where=f"run {self.run_id}",
+                remedy="Clear the task approval; marking it as success drafts nothing.",
+            )
         published = publish(
             self.request,
             PanelReference.model_validate(panel),

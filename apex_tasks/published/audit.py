@@ -11,7 +11,7 @@ from typing import Any
 
 from upath import UPath
 
-from apex_tasks.store import MANIFEST, Store, write_file
+from apex_tasks.store import MANIFEST, FileEntry, Manifest, Store, write_file
 
 TRAIL = "trail.jsonl"
 START = "0" * 64
@@ -97,18 +97,18 @@ def _check_portfolios(store: Store, recorded: Mapping[str, str]) -> list[str]:
             elif recorded[name] != _hash(manifest):
                 problems.append(f"the manifest of portfolio {name} was changed after publication")
             else:
-                problems += _check_files(folder, name, json.loads(manifest)["files"])
+                problems += _check_files(folder, name, Manifest.model_validate_json(manifest).files)
     problems += [f"portfolio {name} was removed after publication" for name in recorded if name not in found]
     return problems
 
 
-def _check_files(folder: UPath, name: str, entries: Mapping[str, Mapping[str, object]]) -> list[str]:
+def _check_files(folder: UPath, name: str, entries: Mapping[str, FileEntry]) -> list[str]:
     problems = []
     for file, entry in sorted(entries.items()):
         path = folder / file
         if not path.exists():
             problems.append(f"portfolio {name}: {file} was removed")
-        elif _hash(path.read_bytes()) != entry["sha256"]:
+        elif _hash(path.read_bytes()) != entry.sha256:
             problems.append(f"portfolio {name}: {file} was changed")
     present = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     return problems + [

@@ -131,4 +131,4 @@ def published_history(portfolio: PublishedPortfolio) -> History:
 
 def has_history(portfolio: PublishedPortfolio) -> bool:
     """Whether the month was published with its history."""
-    return HISTORY_FILE in portfolio.artifact.manifest["files"]
+    return HISTORY_FILE in portfolio.artifact.manifest.files

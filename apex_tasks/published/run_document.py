@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import JsonValue, ValidationError
 
 from apex_tasks.dataset.features import FeaturePlan
-from apex_tasks.frozen_model import StoredDocument
+from apex_tasks.frozen_model import StoredDocument, first_fault
 from apex_tasks.monitoring.alerts import Alert
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import AlertThreshold, Normalization, SelectionSettings
@@ -232,7 +232,9 @@ def damaged(artifact: Artifact, name: str, error: Exception) -> Refusal:
     return Refusal(
         "a file in the store cannot be read",
         expected="the file as its manifest describes it",
-        received=f"{type(error).__name__}: {error}",
+        received=first_fault(error)
+        if isinstance(error, ValidationError)
+        else f"{type(error).__name__}: {error}",
         where=artifact.folder / name,
         remedy="Run `apex audit verify`; bring the folder back from a backup.",
     )

@@ -62,6 +62,11 @@ def monthly_run_from(context: Any) -> MonthlyRun:
     return MonthlyRun(request, Store(request.settings.home), TseCalendar.load(), context["run_id"])
 
 
+def draft_from(context: Any) -> Any:
+    """Reference of the draft that the run's approval task left, or None where it left none."""
+    return context["ti"].xcom_pull(task_ids=APPROVAL, key=DRAFT)
+
+
 def performance_run_from(context: Any) -> PerformanceRun:
     """Build the look whose steps the tasks call, the same in every task of a run.
 

@@ -60,7 +60,7 @@ def test_the_monthly_steps_stand_in_order(bag: DagBag) -> None:
     downstream = {task.task_id: task.downstream_task_ids for task in dag.tasks}
     assert downstream == {
         "dataset_fresh": {"build_panel"},
-        "validate_bundle": {"build_panel", "infer", "apply_costs", "approval", "publish"},
+        "validate_bundle": {"build_panel", "infer", "apply_costs", "approval"},
         "build_panel": {"infer", "apply_costs", "approval", "publish"},
         "infer": {"apply_costs", "approval", "publish"},
         "previous_month": {"apply_costs"},

@@ -224,7 +224,7 @@ def test_published_folder_reads_back(world: World, history: History) -> None:
     published = latest_version(world.store, LATEST)
     assert published is not None
     artifact = published.artifact
-    assert {path.name for path in artifact.folder.iterdir()} == {*artifact.manifest["files"], "manifest.json"}
+    assert {path.name for path in artifact.folder.iterdir()} == {*artifact.manifest.files, "manifest.json"}
     assert {
         "scores.parquet",
         "portfolio.csv",
@@ -233,7 +233,7 @@ def test_published_folder_reads_back(world: World, history: History) -> None:
         "run.json",
         "report.html",
         "execution.json",
-    } <= set(artifact.manifest["files"])
+    } <= set(artifact.manifest.files)
     scores = pq.read_table(str(artifact.folder / "scores.parquet")).to_pandas()
     assert scores["Score"].dtype == np.float32
     assert scores["Rank"].tolist() == list(range(1, len(scores) + 1))
@@ -266,7 +266,7 @@ def test_airflow_publishes_what_the_steps_compute_without_it(
         assert alone.content_hash == by_airflow.content_hash
         published = latest_version(Store(tmp_path), month)
         assert published is not None
-        for name in published.artifact.manifest["files"].keys() - {"execution.json"}:
+        for name in published.artifact.manifest.files.keys() - {"execution.json"}:
             assert published.artifact.read_bytes(name) == by_airflow.artifact.read_bytes(name), (month, name)
 
 

@@ -284,7 +284,7 @@ def test_every_month_starts_from_the_book_of_the_previous_month(world: World, st
 def test_every_published_file_is_that_of_the_plain_steps(world: World, story: Story, plain: Path) -> None:
     for month in MONTHS:
         by_airflow, alone = portfolio(world.home, month), portfolio(plain, month)
-        compared = set(alone.manifest["files"]) - {"execution.json"}
+        compared = set(alone.manifest.files) - {"execution.json"}
         assert compared == {
             "portfolio.csv",
             "orders.csv",
@@ -294,7 +294,7 @@ def test_every_published_file_is_that_of_the_plain_steps(world: World, story: St
             "run.json",
             "report.html",
         }
-        assert set(by_airflow.manifest["files"]) == compared | {"execution.json"}
+        assert set(by_airflow.manifest.files) == compared | {"execution.json"}
         for name in sorted(compared):
             assert by_airflow.read_bytes(name) == alone.read_bytes(name), (month, name)
 

@@ -90,7 +90,15 @@ def test_a_month_tells_the_four_metrics_and_the_real_supply(
     assert before <= series["apex_plan_timestamp_seconds"] <= time.time()
     assert before <= series['apex_inference_timestamp_seconds{scores="computed"}'] <= time.time()
     counted = {str(name): count for name, count in exporter.registry.counts.items()}
-    steps = ("require_fresh_dataset", "validate_bundle", "build_panel", "infer", "apply_costs", "publish")
+    steps = (
+        "require_fresh_dataset",
+        "validate_bundle",
+        "build_panel",
+        "infer",
+        "apply_costs",
+        "draft",
+        "publish",
+    )
     assert counted == {f'apex_step_duration_seconds{{step="{step}"}}': 1 for step in steps}
     total = sum(series[name] for name in counted)
     assert 0 < total < time.time() - before
@@ -289,7 +297,7 @@ def test_without_a_host_a_month_is_the_same_bytes(
     run(market, tmp_path / "told", JULY, exporter, cold_start=True)
     run_month(month(market, tmp_path / "silent", JULY, cold_start=True))
     told, silent = portfolio(tmp_path / "told", JULY), portfolio(tmp_path / "silent", JULY)
-    for name in told.manifest["files"]:
+    for name in told.manifest.files:
         if name != "execution.json":
             assert told.read_bytes(name) == silent.read_bytes(name), name
 

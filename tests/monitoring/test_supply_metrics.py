@@ -134,7 +134,8 @@ def test_a_slow_answer_of_the_store_is_told_but_not_part_of_the_result(
     again = steps.infer(handshake, panel)
     assert again.cached
     assert any(line.startswith("WARNING: apex_inference_latency_ms = ") for line in said)
-    steps.publish(handshake, panel, again, steps.apply_costs(handshake, panel, again))
+    plan = steps.apply_costs(handshake, panel, again)
+    steps.publish(panel, again, plan, steps.draft(handshake, panel, again, plan))
     published = portfolio(tmp_path, JULY)
     (alert,) = published.read_json("execution.json")["alerts"]
     assert (alert["metric"], alert["value"]) == ("apex_inference_latency_ms", again.latency_ms)

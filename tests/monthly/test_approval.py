@@ -49,7 +49,7 @@ class Asked:
         self.run.decide(self.plan, self.draft, answer, attempt)
 
     def publish(self) -> PublishReference:
-        return self.run.publish(*self.steps)
+        return self.run.publish(*self.steps[1:], self.draft)
 
     def events(self) -> list[str]:
         assert audit.verify(self.run.store).problems == ()
@@ -108,7 +108,7 @@ def test_whether_a_person_was_asked_changes_no_published_byte(
     asked.decide(YES)
     asked.publish()
     approved, plain = portfolio(asked.run.store.root, JULY), portfolio(chain, JULY)
-    for name in plain.manifest["files"].keys() - {"execution.json"}:
+    for name in plain.manifest.files.keys() - {"execution.json"}:
         assert approved.read_bytes(name) == plain.read_bytes(name), name
     assert plain.read_json("execution.json")["approval"] is None
 

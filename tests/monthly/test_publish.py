@@ -23,6 +23,7 @@ from apex_tasks.monthly.publish import PublishReference
 from apex_tasks.monthly.run import MonthlyRun
 from apex_tasks.published import audit
 from apex_tasks.published.portfolio import latest_version, published_dates, version_numbers
+from apex_tasks.published.run_document import ExecutionDocument
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import load_settings
 from apex_tasks.store import Store
@@ -64,7 +65,7 @@ class Planned:
         return Path(self.run.store.root)
 
     def publish(self) -> PublishReference:
-        return self.run.publish(*self.steps)
+        return self.run.publish(*self.steps[1:], self.run.draft(*self.steps))
 
 
 def plan_month(market: SmallMarket, home: Path, day: dt.date = JULY, **given: Any) -> Planned:
@@ -216,8 +217,8 @@ def test_a_fault_anywhere_leaves_all_or_nothing_and_a_retry_heals_it(
         found, records = latest_version(store, JULY), audit.records(store)
         seen.add((found is not None, len(records)))
         if found is not None:
-            assert {name: found.artifact.read_bytes(name) for name in found.artifact.manifest["files"]}
-            assert found.artifact.manifest["files"].keys() == PUBLISHED_FILES - {"manifest.json"}
+            assert {name: found.artifact.read_bytes(name) for name in found.artifact.manifest.files}
+            assert found.artifact.manifest.files.keys() == PUBLISHED_FILES - {"manifest.json"}
         for problem in audit.verify(store).problems:
             assert problem == "portfolio 2025-07-01/v1 has no audit record; run its publish step again"
         assert planned.publish().already_published is (found is not None)
@@ -259,13 +260,14 @@ def test_two_processes_publish_one_version_and_one_record(
     fork = multiprocessing.get_context("fork")
     together, writers = fork.Barrier(2), fork.Value("i", 0)
 
-    def slow_execution(*_: object) -> dict[str, str]:
+    def slow_execution(*arguments: Any) -> ExecutionDocument:
         with writers.get_lock():
             writers.value += 1
         time.sleep(0.5)  # holds the door open for the other process, were there no lock
-        return {}
+        return execution(*arguments)
 
-    monkeypatch.setattr(publish_step, "_describe_execution", slow_execution)
+    execution = publish_step._execution
+    monkeypatch.setattr(publish_step, "_execution", slow_execution)
 
     def publish_together() -> None:
         together.wait(30)
@@ -349,7 +351,7 @@ def test_run_json_holds_what_determines_the_result(planned: Planned) -> None:
     assert set(document["versions"]) == {"apex-batch", "python", *libraries}
     orders = published.read_bytes("orders.csv").decode().splitlines()
     assert document["metrics"]["trades"] == len(orders) - 1
-    assert published.manifest["identity"] == sorted(RESULTS)
+    assert published.manifest.identity == tuple(sorted(RESULTS))
 
 
 @pytest.mark.slow

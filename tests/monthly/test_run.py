@@ -54,9 +54,7 @@ def table(home: Path, rebalance: dt.date, name: str) -> pd.DataFrame:
 def results(home: Path, rebalance: dt.date) -> dict[str, bytes]:
     """All published bytes of a month that do not say when and where."""
     published = portfolio(home, rebalance)
-    return {
-        name: published.read_bytes(name) for name in published.manifest["files"] if name != "execution.json"
-    }
+    return {name: published.read_bytes(name) for name in published.manifest.files if name != "execution.json"}
 
 
 def settled_by_hand(market: SmallMarket, previous: dict, fill: dt.date, as_of: dt.date) -> tuple[dict, float]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from apex_tasks.monthly.validate_bundle import open_checkpoint, validate_bundle
+from apex_tasks.bundle import open_checkpoint
+from apex_tasks.monthly.validate_bundle import validate_bundle
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import BundleLimits
 from tests.support.bundle_factory import CHECKPOINT, Draft, settings, weights

@@ -248,7 +248,7 @@ def test_the_same_inputs_find_the_same_ledger_and_leave_the_same_bytes(
     assert (first.cached, again.cached, elsewhere.cached) == (False, True, False)
     assert {first.name, again.name, elsewhere.name} == {f"{LAST_SESSION}-{first.name[-64:]}"}
     assert Store(one).names(LEDGERS) == [first.name]
-    for file in (*made.manifest["files"], "manifest.json"):
+    for file in (*made.manifest.files, "manifest.json"):
         assert (made.folder / file).read_bytes() == (other.folder / file).read_bytes()
     earlier, _ = mark(one, market.dataset, LAST_SESSION - dt.timedelta(days=1))
     assert (earlier.last_session, earlier.sessions) == (dt.date(2025, 10, 9), first.sessions - 1)

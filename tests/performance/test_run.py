@@ -165,7 +165,7 @@ def test_the_same_look_leaves_the_same_bytes_anywhere(
         names.append(reference.name)
     assert names[0] == names[1]
     one, two = (Store(place).get(PERFORMANCES, names[0]) for place in (home, other))
-    for file in (*one.manifest["files"], "manifest.json"):
+    for file in (*one.manifest.files, "manifest.json"):
         assert (one.folder / file).read_bytes() == (two.folder / file).read_bytes()
 
 

@@ -311,7 +311,11 @@ def test_a_published_month_is_told_with_its_alerts(
     run.infer(handshake, panel)
     scores = run.infer(handshake, panel)  # found in the store: only then has its latency a bound
     plan = run.apply_costs(handshake, panel, scores)
-    left = {"infer": scores, "apply_costs": plan, "publish": run.publish(handshake, panel, scores, plan)}
+    left = {
+        "infer": scores,
+        "apply_costs": plan,
+        "publish": run.publish(panel, scores, plan, run.draft(handshake, panel, scores, plan)),
+    }
     context = task_context(None, task_id="publish") | {
         "params": {"as_of": str(AS_OF[JULY]), "cold_start": True},
         "logical_date": BEGAN,

@@ -20,7 +20,8 @@ from starlette.testclient import TestClient
 
 from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.performance.stored_reports import PERFORMANCE_FILE, PERFORMANCES
-from apex_tasks.published.portfolio import RUN_FILE, latest_version, published_dates
+from apex_tasks.published.portfolio import latest_version, published_dates
+from apex_tasks.published.run_document import RUN_FILE
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Artifact, Store, canonical_json
 from tests.support.paths import ROOT
@@ -79,10 +80,11 @@ def test_it_tells_the_newest_judgement_of_the_live_book(
         written = _judge(Store(tmp_path), name, sessions)
         os.utime(str(written.folder / "manifest.json"), (1_800_000_000 + age, 1_800_000_000 + age))
     (tmp_path / "performance" / "2025-11-10-killed").mkdir()
-    assert web.get("/apex/metrics").text == (
-        "# TYPE apex_live_sessions gauge\napex_live_sessions 7\n"
-        "# TYPE apex_live_deviations gauge\napex_live_deviations 0\n"
-    )
+    lines = web.get("/apex/metrics").text.splitlines()
+    assert [line for line in lines if not line.startswith("#")] == [
+        "apex_live_sessions 7.0",
+        "apex_live_deviations 0.0",
+    ]
     (tmp_path / "performance" / "2025-10-10-a" / PERFORMANCE_FILE).write_text("{}")
     assert web.get("/apex/metrics").status_code == 503
 

@@ -16,21 +16,10 @@ from apex_tasks.published.comparison import Difference, Holding, MonthContent, c
 from apex_tasks.published.portfolio import PublishedPortfolio, latest_version
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Store
+from tests.support.run_documents import SAMPLE_RUN, THRESHOLD, run_document
 from tests.support.small_market import AUGUST, JULY, OCTOBER, portfolio
 
 CODES = [f"{number}0" for number in range(1301, 1313)]
-RUN: dict[str, Any] = {
-    "metrics": {"turnover": 0.2, "score_rank_correlation": None},
-    "hashes": {"bundle": "aa", "panel": "bb"},
-    "bundle": {"bundle_version": "v1", "git_tag": None, "created": "2025-10-30"},
-    "synthetic": False,
-    "parent": None,
-    "settings": {
-        "ranking": {"top_k": 35},
-        "thresholds": [{"metric": "m", "severity": "CRITICAL", "bound": 53.0}],
-    },
-    "versions": {"numpy": "2.0"},
-}
 
 
 def published(home: Path, day: Any) -> PublishedPortfolio:
@@ -40,16 +29,18 @@ def published(home: Path, day: Any) -> PublishedPortfolio:
 
 
 def content(
-    name: str, weights: dict[str, float], scores: dict[str, float], run: dict[str, Any] = RUN
+    name: str, weights: dict[str, float], scores: dict[str, float], run: dict[str, Any] = SAMPLE_RUN
 ) -> MonthContent:
     order = sorted(scores, key=lambda code: (-scores[code], code))
     ranks = {code: place + 1 for place, code in enumerate(order)}
-    return MonthContent(name, run, {code: Holding(None, w) for code, w in weights.items()}, scores, ranks)
+    return MonthContent(
+        name, run_document(run), {code: Holding(None, w) for code, w in weights.items()}, scores, ranks
+    )
 
 
 def changed(*path: str, to: object) -> dict[str, Any]:
-    """A copy of RUN with one value replaced."""
-    run = json.loads(json.dumps(RUN))
+    """A copy of the sample with one value replaced."""
+    run = json.loads(json.dumps(SAMPLE_RUN))
     inner = run
     for part in path[:-1]:
         inner = inner[part]
@@ -169,9 +160,9 @@ def test_the_order_of_the_rows_decides_nothing(
         ),
         (changed("settings", "ranking", "top_k", to=40), "settings", Difference("ranking.top_k", "35", "40")),
         (
-            changed("settings", "thresholds", to=[{"metric": "m", "severity": "CRITICAL", "bound": 50.0}]),
+            changed("settings", "thresholds", to=[THRESHOLD | {"bound": 50.0}]),
             "settings",
-            Difference("thresholds[m CRITICAL].bound", "53.0", "50.0"),
+            Difference("thresholds[positions CRITICAL].bound", "53.0", "50.0"),
         ),
         (changed("settings", "new", to=[]), "settings", Difference("new", None, "[]")),
         (changed("versions", "torch", to="2.13"), "versions", Difference("torch", None, "2.13")),

@@ -126,7 +126,7 @@ def test_a_cold_start_in_mid_life_starts_anew(market: SmallMarket, chain: Path, 
 def test_the_history_is_published_under_the_manifest_and_the_audit_trail(chain: Path, tmp_path: Path) -> None:
     artifact = portfolio(chain, OCTOBER)
     assert artifact.sha256("history.json") == file_sha256(Path(str(artifact.folder)) / "history.json")
-    assert "history.json" not in artifact.manifest["identity"]
+    assert "history.json" not in artifact.manifest.identity
     assert audit.verify(Store(chain)).problems == ()
 
 

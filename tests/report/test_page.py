@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import io
-import json
 import os
 import re
 import subprocess
@@ -17,9 +16,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from jinja2 import UndefinedError
+from pydantic import ValidationError
 
 from apex_tasks.market.sectors import sector_names
+from apex_tasks.published.run_document import RunDocument
 from apex_tasks.report import render_report
 from apex_tasks.store import Artifact, Store, canonical_json
 from tests.support.paths import ROOT
@@ -99,7 +99,9 @@ def frame(artifact: Artifact, name: str) -> pd.DataFrame:
 def test_the_published_report_is_what_the_published_files_render_to(
     august: Artifact, july: Artifact, document: dict[str, Any]
 ) -> None:
-    assert render_report(document, august, july) == august.read_bytes("report.html")
+    assert render_report(RunDocument.model_validate(document), august, july) == august.read_bytes(
+        "report.html"
+    )
 
 
 @pytest.mark.slow
@@ -109,11 +111,12 @@ def test_another_process_with_another_home_renders_the_same_bytes(
     # A matplotlibrc of the reader's must not change a published file either.
     (tmp_path / "matplotlibrc").write_text("font.size: 30\nsvg.fonttype: path\naxes.grid: True\n")
     program = (
-        "import sys\nfrom pathlib import Path\nfrom apex_tasks.report import render_report\n"
+        "import sys\nfrom apex_tasks.published.run_document import read_run\n"
+        "from apex_tasks.report import render_report\n"
         "from apex_tasks.store import Store\n"
         "store = Store(sys.argv[1])\n"
         "august, july = (store.get('portfolio', month, 'v1') for month in sys.argv[2:4])\n"
-        "sys.stdout.buffer.write(render_report(august.read_json('run.json'), august, july))\n"
+        "sys.stdout.buffer.write(render_report(read_run(august), august, july))\n"
     )
     rendered = subprocess.run(
         [sys.executable, "-c", program, str(chain), str(AUGUST), str(JULY)],
@@ -248,7 +251,7 @@ def test_alerts_and_warnings_are_shown(august: Artifact, july: Artifact, documen
             "runbook": "docs/runbook.md#m",
         }
     ]
-    page = render_report(document, august, july).decode()
+    page = render_report(RunDocument.model_validate(document), august, july).decode()
     for part in (
         "three prices are old",
         "1 alert, 1 warning.",
@@ -271,7 +274,7 @@ def test_a_broken_bound_is_told_on_its_tile(
     assert "at most 20 bps" in calm
     document["metrics"]["apex_daily_cost_bps"] = 31.2
     document["synthetic"] = True
-    page = render_report(document, august, july).decode()
+    page = render_report(RunDocument.model_validate(document), august, july).decode()
     assert "SYNTHETIC" not in calm
     assert "SYNTHETIC DATA" in page
     assert '<div class="value">31.20 bps</div>' in page
@@ -283,7 +286,7 @@ def test_text_is_escaped(august: Artifact, july: Artifact, document: dict[str, A
     document["versions"] = {"<b>library</b>": "1"}
     document["eligible_by_sector"]["<i>&\x00$x^2$"] = 1
     document["settings"]["bundle_limits"]["<u>"] = "</pre><script>"
-    page = Page(render_report(document, august, july))
+    page = Page(render_report(RunDocument.model_validate(document), august, july))
     assert not {"script", "b", "i", "u"} & set(page.tags)
 
 
@@ -312,8 +315,8 @@ def test_a_document_that_lacks_something_is_an_error_not_a_blank(
     august: Artifact, july: Artifact, document: dict[str, Any]
 ) -> None:
     del document["synthetic"]
-    with pytest.raises(UndefinedError):
-        render_report(document, august, july)
+    with pytest.raises(ValidationError, match="synthetic"):
+        render_report(RunDocument.model_validate(document), august, july)
 
 
 @pytest.mark.slow
@@ -337,6 +340,6 @@ def test_ten_years_of_history_stay_a_small_page(chain: Path, tmp_path: Path) -> 
         for name in ("scores.parquet", "portfolio.csv", "book.json", "run.json")
     }
     plan = Store(tmp_path).write("plan", files={**files, "history.json": canonical_json(long)})
-    page = render_report(json.loads(files["run.json"]), plan, september)
+    page = render_report(RunDocument.model_validate_json(files["run.json"]), plan, september)
     assert len(page) < 250_000
     assert Page(page).charts[-2].startswith("Turnover and expected cost of 36 months")

@@ -103,5 +103,5 @@ def _described(newest: PublishedPortfolio | Refusal, earlier: tuple[str, ...]) -
         turnover=run.metrics.turnover,
         cost_bps=run.metrics.apex_daily_cost_bps,
         value_jpy=run.metrics.portfolio_value_jpy,
-        files=tuple(name for name in LISTED_FILES if name in newest.artifact.manifest["files"]),
+        files=tuple(name for name in LISTED_FILES if name in newest.artifact.manifest.files),
     )

@@ -109,14 +109,12 @@ def read_file(artifact: Artifact, name: str, known: tuple[str, ...]) -> bytes:
     """
     if name not in known:
         raise UnknownError(f"expected one of {', '.join(known)}, received {name[:80]!r}")
-    try:
-        listed = name in artifact.manifest["files"]
-        data = artifact.read_bytes(name) if listed else b""
-    except (OSError, LookupError, TypeError, AttributeError) as error:
-        raise damaged(artifact, name, error) from None
-    if not listed:
+    if name not in artifact.manifest.files:
         raise UnknownError(f"{name} is not among the files of {artifact.folder}")
-    return data
+    try:
+        return artifact.read_bytes(name)
+    except OSError as error:
+        raise damaged(artifact, name, error) from None
 
 
 def media_type(name: str) -> str:

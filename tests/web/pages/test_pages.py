@@ -193,13 +193,24 @@ def test_one_month_has_nothing_to_compare_with(serve: Serve, chain: Path, tmp_pa
 
 
 def test_alerts_warnings_and_synthetic_data_show(serve: Serve, copied: Path) -> None:
-    rewrite_run(copied, OCTOBER, alerts=[{}], synthetic=True)
+    rewrite_run(copied, OCTOBER, alerts=[ALERT], synthetic=True)
     rewrite_run(copied, AUGUST, warnings=["<b>old</b> prices"])
     text = serve(copied).get("/apex/months").text
     marks = [row[2].strip() for row in Page(text).rows[1:]]
     assert [mark.split(" ", 1)[1] for mark in marks] == ["ATTENTION", "OK", "OK, WITH WARNINGS", "OK"]
     assert len({mark.split(" ", 1)[0] for mark in marks}) == 3, "a symbol for each"
     assert "SYNTHETIC DATA" in text
+
+
+ALERT = {
+    "metric": "apex_daily_cost_bps",
+    "value": 31.2,
+    "comparison": ">",
+    "bound": 20.0,
+    "severity": "WARNING",
+    "remedy": "Look.",
+    "runbook": "docs/runbook.md#high-costs",
+}
 
 
 def rewrite_run(home: Path, day: Any, **changes: object) -> None:
