@@ -93,7 +93,7 @@ class Artifact:
 
     @property
     def manifest_sha256(self) -> str:
-        """SHA-256 of the manifest file as it lies in the store."""
+        """SHA-256 of the manifest file as it is stored."""
         return hashlib.sha256((self.folder / MANIFEST).read_bytes()).hexdigest()
 
     @cached_property
@@ -285,7 +285,7 @@ class Store:
 
 
 def local_path(path: UPath) -> Path | None:
-    """The path as a local one, or None when it lies elsewhere."""
+    """The path as a local one, or None when it is remote."""
     return Path(path.path) if path.protocol in ("", "file", "local") else None
 
 

@@ -55,7 +55,7 @@ class BundleFiles:
     def named(self, name: str) -> tuple[str, ...]:
         """Paths that a name in the bundle's documents can mean.
 
-        Documents name files as they lie in the bundle or as they lay where the bundle was made, so that a
+        Documents name files by their path in the bundle or by that where the bundle was made, so that a
         path which is not in the bundle stands for the files of the same last name.
         """
         path = PurePosixPath(name)

@@ -50,7 +50,7 @@ def materialize_bundle(files: BundleFiles, bundles_folder: Path) -> Path:
             expected="the files that were verified",
             received=f"other content in {', '.join(changed[:5])}",
             where=target,
-            remedy="Delete this folder: the next run keeps the bundle anew from its source.",
+            remedy="Delete this folder: the next run copies the bundle again from its source.",
         )
     return target
 

@@ -88,7 +88,7 @@ class VerifiedManifest:
     Attributes
     ----------
     checkpoint_path, config_path
-        Where the two mandatory files lie in the bundle.
+        Paths of the two mandatory files in the bundle.
     files
         All files of the bundle, in path order.
     not_shipped

@@ -41,7 +41,7 @@ class ResolvedBundle(FrozenModel):
     not_shipped
         Files the manifest hashes but the bundle leaves out, so that they were not checked.
     checkpoint_path, config_path
-        Where the two lie in the bundle.
+        Their paths in the bundle.
     dataset
         Dataset whose schema took part in the handshake.
     features : (n_features,)

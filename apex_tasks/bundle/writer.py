@@ -87,7 +87,7 @@ def write_bundle(
 
 
 def require_free(out: Path) -> None:
-    """Refuse a place where something lies; an empty folder is free.
+    """Refuse a path that exists; an empty folder is free.
 
     Raises
     ------

@@ -78,7 +78,7 @@ def _with_options(settings: ApexSettings, **given: object) -> ApexSettings:
 
 
 def _require_config(source: InputSource) -> None:
-    """End at once for a named model or config that is not the bundle's; other faults may be mended while serving."""
+    """End at once for a named model or config that is not the bundle's; other faults may be fixed while serving."""
     from apex_tasks.bundle import read_bundle
     from apex_tasks.web.predictions.inputs import bundle_of, require_named
 

@@ -57,7 +57,7 @@ class Freshness:
         return self.rows > 0 and self.rows >= self.min_row_ratio * self.median_rows
 
     def refusal(self) -> Refusal:
-        """What to tell when the session is missing or incomplete."""
+        """The refusal when the session is missing or incomplete."""
         if self.rows == 0:
             return Refusal(
                 f"dataset has no rows for the as-of session {self.as_of}",

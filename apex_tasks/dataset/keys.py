@@ -26,7 +26,7 @@ class RowKeys:
     days : (n_rows,) int32
         Days since 1970-01-01.
     group, row_in_group : (n_rows,) int32
-        Where the row stands in the file.
+        Position of the row in the file.
     age : (n_rows,) int64
         How many rows the same stock has before this one.
     """

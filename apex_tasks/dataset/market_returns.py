@@ -59,7 +59,7 @@ def read_market_returns(dataset: DatasetFile, last: dt.date) -> MarketReturns:
 def market_returns_of(history: PriceHistory) -> MarketReturns:
     """The same of prices in memory, whose first day has no return.
 
-    A stock whose row before lies before these prices has no return on the day that it comes back.
+    A stock whose previous row is older than these prices has no return on the day that it comes back.
     """
     adjustment = history.frame[ADJUSTMENT].to_numpy(dtype=np.float64)
     closes = history.frame[CLOSE].to_numpy(dtype=np.float64)

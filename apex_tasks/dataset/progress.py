@@ -1,4 +1,4 @@
-"""How long steps tell how far they are."""
+"""Progress callback of long steps."""
 
 from collections.abc import Callable
 

@@ -121,7 +121,7 @@ def simulate_market(stocks: int, sessions: int, seed: int, end: date) -> Synthet
     )
     log_returns[1:] += ALPHA_DAILY_DRIFT * own_volatility * alpha[:-1]
 
-    # Levels are anchored at the first session: anchored later, an early price would tell of later returns.
+    # Levels are anchored at the first session: anchored later, an early price would reveal later returns.
     start_jpy = np.maximum(300.0, 1_600.0 * np.exp(0.8 * quotes.standard_normal(stocks)))
     path = np.log(start_jpy) + np.cumsum(log_returns, axis=0)
     later_splits = _later_splits(quotes, path, sessions)

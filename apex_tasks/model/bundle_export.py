@@ -63,7 +63,7 @@ def seal_bundle(
     marks
         Keys of MANIFEST.lock that say so to a program, such as `{"synthetic": True}`.
     training
-        How the weights were fitted and judged, as MANIFEST.lock is to tell it.
+        How the weights were fitted and evaluated, as MANIFEST.lock records it.
 
     Returns
     -------

@@ -58,7 +58,7 @@ class Metrics:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time a step, count its refusals and its errors, and send what it has told."""
+        """Time a step, count its refusals and its errors, and send what it has gathered."""
         started = time.perf_counter()
         try:
             yield

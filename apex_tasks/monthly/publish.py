@@ -43,7 +43,7 @@ class PublishReference(FrozenModel):
     portfolio
         `<rebalance date>/v<version>`.
     folder
-        Where it lies.
+        Where it is stored.
     content_hash
         Identity of the result.
     already_published

@@ -41,7 +41,7 @@ class RunRequest(FrozenModel):
     as_of
         Session before it: the newest whose close is known at 09:00 of the rebalance day.
     bundle, dataset
-        Where they lie.
+        Paths of the inputs.
     dry_run
         Do everything but publish.
     approval

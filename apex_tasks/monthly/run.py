@@ -56,7 +56,7 @@ class MonthlyRun:
     request
         What to run.
     store
-        Where artifacts and portfolios lie.
+        Where artifacts and portfolios are stored.
     calendar
         TSE sessions.
     run_id
@@ -286,7 +286,7 @@ class MonthlyRun:
         self._show([*metric_gauges(metrics), *bounds, Gauge("plan_timestamp_seconds", time.time())])
 
     def _show(self, gauges: list[Gauge]) -> None:
-        """Set gauges; they tell of the newest month, so a dry run or an older month leaves them alone."""
+        """Set gauges; they describe the newest month, so a dry run or an older month leaves them alone."""
         if not self.metrics.on or self.request.dry_run:
             return
         if all(day <= self.request.rebalance_date for day in published_dates(self.store)):

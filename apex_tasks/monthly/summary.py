@@ -46,7 +46,7 @@ class MonthSummary(FrozenModel):
     verdict
         Published, unchanged, dry run or proposed.
     portfolio, folder
-        Published version and where it lies; None where nothing is published.
+        Published version and its folder; None where nothing is published.
     parent
         Portfolio that the orders start from; None from cash.
     positions, turnover, cost_jpy, cost_bps, portfolio_value_jpy

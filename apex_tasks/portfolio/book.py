@@ -137,7 +137,7 @@ class Book(FrozenModel):
         Raises
         ------
         Refusal
-            The session lies before the book's.
+            The session is earlier than the book's.
         """
         if as_of < self.as_of:
             raise Refusal(

@@ -60,7 +60,7 @@ class MonthlyPlan:
     current_weights
         Code -> weight before the trades.
     orders
-        The trades, reckoned at the as-of close, and the book that they lead to.
+        The trades, estimated at the as-of close, and the book that they lead to.
     """
 
     ranked: pd.DataFrame

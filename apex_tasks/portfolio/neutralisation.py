@@ -92,7 +92,7 @@ def neutralise(
 
     The scores stay as they are where ``R^2 < least_r_squared`` or the largest ``|t| < least_abs_t``: a fit of noise
     is no risk. t is approximate, since a ridge estimate is biased. The steps, constants and their order are those of
-    v0.1.0, which reckoned the new scores and then used the old ones. Where its description leaves a choice:
+    v0.1.0, which computed the new scores and then used the old ones. Where its description leaves a choice:
 
     - Sectors are sorted by name and the first has no column. Stocks without a sector are a category of their own,
       sorted last, so that the category without a column is a real sector where there is one. There is no intercept,

@@ -36,7 +36,7 @@ class Order(FrozenModel):
     shares
         Number of shares, above 0.
     price_jpy
-        Close in JPY per share at which the trade is reckoned.
+        Close in JPY per share at which the trade is estimated.
     value_jpy
         Shares times price.
     adv_jpy
@@ -70,7 +70,7 @@ class Orders(FrozenModel):
     Parameters
     ----------
     as_of
-        Session at whose closes the trades are reckoned.
+        Session at whose closes the trades are estimated.
     rows
         The trades, buys before sells, by Code.
     unpriced_buys
@@ -191,7 +191,7 @@ def settle(
     Raises
     ------
     Refusal
-        An order sells more shares than are held, the fill day lies before the book's, or the book is worth
+        An order sells more shares than are held, the fill day is earlier than the book's, or the book is worth
         nothing.
     """
     book = book.roll(share_factor).mark(close_jpy, fill_date)

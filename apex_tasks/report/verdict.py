@@ -94,7 +94,7 @@ class Verdict:
         Size, turnover, cost, and the number of alerts and warnings.
     judgements
         One per threshold, in the order of the settings. That on the inference latency is missing: the latency is no
-        part of a month's result, it stands in execution.json.
+        part of a month's result, it is in execution.json.
     """
 
     state: ReportState

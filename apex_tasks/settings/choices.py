@@ -52,7 +52,7 @@ class Sessions(StrEnum):
 
 
 class Severity(StrEnum):
-    """What a broken alert threshold does: stop before publish, or go on and tell."""
+    """What a broken alert threshold does: stop before publish, or go on and notify."""
 
     CRITICAL = "CRITICAL"
     WARNING = "WARNING"

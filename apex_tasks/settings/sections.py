@@ -161,7 +161,7 @@ class BundleLimits(FrozenModel):
 
 
 class NotificationSettings(FrozenModel):
-    """Whom to tell of failures, deadlines and published months, and how."""
+    """Whom to notify of failures, deadlines and published months, and how."""
 
     slack_connection: str = Field(
         "apex_slack", description="Airflow connection (type slackwebhook) for messages; undefined: no Slack."

@@ -59,7 +59,7 @@ class Prediction:
     predictor
         Answers them.
     cache_folder
-        Where its panels lie; None: it keeps none.
+        Folder of its panels; None: it keeps none.
     metrics
         Where its requests are counted.
     """

@@ -71,14 +71,14 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def error_response(
     status: int, problems: Iterable[Problem], headers: Mapping[str, str] | None = None
 ) -> Response:
-    """An error as a response; no more than `MAX_PROBLEMS` of them are told."""
+    """An error as a response; no more than `MAX_PROBLEMS` of them are listed."""
     detail = [problem.model_dump() for problem in problems][:MAX_PROBLEMS]
     body = json.dumps({"detail": detail})  # in ASCII: a name in the request may hold what is no text
     return Response(body, status, dict(headers or {}), media_type="application/json")
 
 
 def refused(refusal: Refusal) -> Response:
-    """A refusal as a response: the inputs must be mended, the request is sound."""
+    """A refusal as a response: the inputs must be fixed, the request is sound."""
     return error_response(
         503,
         [Problem(field=None, reason=str(refusal))],
@@ -174,6 +174,6 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 def _field(location: tuple[Any, ...]) -> str | None:
-    """Name of a field; where it lies (body, path) and positions in broken JSON are left out."""
+    """Name of a field; its place (body, path) and positions in broken JSON are left out."""
     parts = [str(part) for part in location[1:] if not isinstance(part, int)]
     return ".".join(parts)[:MAX_FIELD_LENGTH] or None

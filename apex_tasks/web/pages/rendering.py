@@ -62,7 +62,7 @@ def comparison_page(found: MonthComparison, base: str) -> str:
 def run_page(
     banner: Banner, report: str | None, links: Links = (), notice: str = "", *, refresh: bool = False
 ) -> str:
-    """A banner, and below it the report in a frame, byte for byte as it lies in the store.
+    """A banner, and below it the report in a frame, byte for byte as it is stored.
 
     Parameters
     ----------

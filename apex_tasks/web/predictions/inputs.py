@@ -98,7 +98,7 @@ class InputSource:
         self._hashed: tuple[Stamp, str] | None = None
 
     def stamp(self) -> tuple[Stamp, ...]:
-        """State of all the files as they lie there now; takes a few microseconds a file."""
+        """State of all the files at this moment; takes a few microseconds a file."""
         files = (bundle_of(self.model), self.dataset, *([] if self.config is None else [self.config]))
         return tuple(file_fingerprint(file) for file in files)
 

@@ -67,7 +67,7 @@ class PanelCache:
     folder
         Local folder, made when absent; several processes may share it.
     source
-        Where the dataset lies, and the settings.
+        Path of the dataset, and the settings.
     max_bytes
         Size above which what was used longest ago is removed.
 
@@ -101,7 +101,7 @@ class PanelCache:
 
         Another process may remove them at any moment, and a disk may spoil them: they are then not there.
         """
-        return self._find(inputs, day, mend=False)
+        return self._find(inputs, day, repair=False)
 
     def build(self, inputs: ServedInputs, day: dt.date) -> CachedScores:
         """Build the panel, score it, and make room; one process at a time.
@@ -115,7 +115,7 @@ class PanelCache:
         """
         try:
             with Store(self._root).lock(LOCK):
-                found = self._find(inputs, day, mend=True)
+                found = self._find(inputs, day, repair=True)
                 return found or self._build(inputs, day)
         except (OSError, pa.ArrowException) as error:
             raise _failed(error, self._root) from error
@@ -125,8 +125,8 @@ class PanelCache:
         """Size of all complete panels and scores."""
         return sum(size for _, size, _ in self._entries())
 
-    def _find(self, inputs: ServedInputs, day: dt.date, *, mend: bool) -> CachedScores | None:
-        """Find; `mend` removes what is damaged, which only the holder of the lock may do."""
+    def _find(self, inputs: ServedInputs, day: dt.date, *, repair: bool) -> CachedScores | None:
+        """Find; `repair` removes what is damaged, which only the holder of the lock may do."""
         request = self._request(inputs, day)
         panel_folder = looked_at = self._place(PANELS, request.key(inputs.dataset_sha256))
         try:
@@ -139,8 +139,8 @@ class PanelCache:
                 return None
             forecasts = read_forecasts(artifact)
         except (FileNotFoundError, Refusal, ValidationError) as error:
-            if mend:
-                logger.warning("Computed anew, since the cache is damaged: %s", error)
+            if repair:
+                logger.warning("Computed again, since the cache is damaged: %s", error)
                 _remove(looked_at)
             return None
         except OSError as error:
@@ -162,7 +162,7 @@ class PanelCache:
         except (Refusal, FileNotFoundError) as error:
             if not panel.cached:
                 raise
-            logger.warning("Computed anew, since the cache is damaged: %s", error)
+            logger.warning("Computed again, since the cache is damaged: %s", error)
             _remove(panel_folder)
             panel = self._build_panel(request, inputs)
             reference = self._score(panel, inputs)

@@ -30,7 +30,7 @@ MEMORY_SESSIONS = 128
 MEMORY_REPLY_BYTES = 32 << 20
 MAX_QUEUED_BUILDS = 32
 REFUSED_SECONDS = 5.0
-"""How long a refusal of unchanged files stands: what they need beside them may be mended."""
+"""How long a refusal of unchanged files holds: what they need beside them may be repaired."""
 ATTEMPTS = 3
 UNBOUNDED = 1 << 62
 
@@ -94,7 +94,7 @@ class Predictor:
         self._preparing.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def inputs(self) -> ServedInputs:
-        """Bundle and dataset as they lie there now.
+        """Bundle and dataset as they are now.
 
         Raises
         ------

@@ -21,7 +21,7 @@ class SingleFlight(Generic[_Result]):
         task = self._running.get(key)
         if task is None:
             task = asyncio.ensure_future(self._run(key, run))
-            # When everyone has given up, nobody is left to be told of an error.
+            # When everyone has given up, nobody is left to receive an error.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._running[key] = task
         self._waiting[key] = self._waiting.get(key, 0) + 1
