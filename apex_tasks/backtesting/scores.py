@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from apex_tasks.dataset.schema import CODE
-from apex_tasks.portfolio.ranking import SCORE, rank_table
+from apex_tasks.portfolio.selection import SCORE, rank_table
 from apex_tasks.refusal import Refusal
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from apex_tasks.dataset.schema import CODE
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.orders import Orders
-from apex_tasks.portfolio.ranking import RANK
+from apex_tasks.portfolio.selection import RANK
 from apex_tasks.published.history import History
 from apex_tasks.published.portfolio import BOOK_FILE, HISTORY_FILE, PORTFOLIO_FILE, SCORES_FILE
 from apex_tasks.published.run_document import RunDocument
