@@ -22,7 +22,7 @@ from apex_tasks.dataset.schema import CLOSE, DatasetFile, open_dataset
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.portfolio.book import Book
-from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS, first_delisted
+from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS, first_delisted
 from apex_tasks.portfolio.monthly_plan import MonthlyPlan, Session, plan_month
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, SelectionSettings, Sessions, Timing

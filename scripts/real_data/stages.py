@@ -52,17 +52,20 @@ _TRAINING_CODE = (
 _JUDGING_CODE = (
     "scripts/real_data/rank_ics.py",
     "scripts/real_data/benchmarks.py",
+    "apex_tasks/backtesting/forecaster.py",
+    "apex_tasks/monthly/build_panel.py",
     "apex_tasks/monthly/infer.py",
     "apex_tasks/bundle",
     "apex_tasks/dataset",
     "apex_tasks/model",
+    "apex_tasks/statistics/rank_ic.py",
 )
 _BACKTEST_CODE = (
     "scripts/real_data/portfolios.py",
     "scripts/real_data/measures.py",
+    "scripts/real_data/rank_ic_summary.py",
     "scripts/real_data/chart.py",
     *_JUDGING_CODE,
-    "apex_tasks/monthly/build_panel.py",
     "apex_tasks/backtesting",
     "apex_tasks/market",
     "apex_tasks/portfolio",
@@ -185,9 +188,8 @@ def make_backtests(
         difference_table,
         equity_table,
         performance_table,
-        rank_ic_summary,
-        shortest_spacing,
     )
+    from real_data.rank_ic_summary import rank_ic_summary, shortest_spacing
 
     table = read_table_csv(rank_ics, RANK_IC)
     with datasets.local_file(DATASET) as dataset_file, bundle.local_file(BUNDLE) as bundle_file:
