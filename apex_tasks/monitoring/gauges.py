@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monitoring.alerts import INFERENCE_LATENCY, effective_bound
 from apex_tasks.published.portfolio import published_months
 from apex_tasks.settings import AlertThreshold, ApexSettings
 from apex_tasks.store import Store
-
-if TYPE_CHECKING:
-    from apex_tasks.performance.report import PerformanceReport
 
 PREFIX = "apex"
 PUBLISH_WITHIN_SESSIONS = 3
@@ -80,23 +77,6 @@ def due_gauges(published: dt.date, calendar: TseCalendar, nth_session: int) -> l
         Gauge(f"{name}_timestamp_seconds", calendar.rebalance_instant(day).timestamp())
         for name, day in days.items()
     ]
-
-
-def performance_gauges(report: PerformanceReport) -> list[Gauge]:
-    """Live figures in the units of their names, and how many of them deviate from their benchmarks."""
-    live = report.performance
-    figures: dict[str, float | None] = {
-        "live_sharpe_ratio": None if live is None else live.sharpe_ratio,
-        "live_total_return_pct": None if live is None else live.total_return,
-        "live_yearly_return_pct": None if live is None else live.annualized_return,
-        "live_max_drawdown_pct": None if live is None else live.max_drawdown,
-        "live_win_rate": None if live is None else live.win_rate,
-        "live_cost_pct": None if live is None else live.cost_pct_of_capital,
-        "live_mean_turnover": report.mean_turnover,
-        "live_sessions": report.sessions,
-        "live_deviations": len(report.deviating),
-    }
-    return [Gauge(name, value) for name, value in figures.items()]
 
 
 def published_gauges(store: Store, settings: ApexSettings, calendar: TseCalendar) -> list[Gauge]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from apex_tasks.backtesting.result import daily_rows
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.dataset.session_days import last_session
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.performance.request import PerformanceRequest
+from apex_tasks.portfolio.daily_rows import daily_rows
 from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS, first_delisted
 from apex_tasks.portfolio.orders import Order
 from apex_tasks.published.ledger import (

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.monitoring.gauges import performance_gauges
 from apex_tasks.monitoring.statsd import Metrics
+from apex_tasks.performance.gauges import performance_gauges
 from apex_tasks.performance.judge_performance import PerformanceReference, judge_performance
 from apex_tasks.performance.mark_ledger import LEDGERS, LedgerReference, mark_ledger
 from apex_tasks.performance.report import PerformanceReport

@@ -12,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from apex_tasks.backtesting.backtest import BacktestRequest, Market, backtest, open_market, play
-from apex_tasks.backtesting.result import BacktestResult, daily_rows
+from apex_tasks.backtesting.result import BacktestResult
 from apex_tasks.cli import app
 from apex_tasks.portfolio.book import Book
+from apex_tasks.portfolio.daily_rows import daily_rows
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.published.ledger import read_published_ledger
 from apex_tasks.refusal import Refusal

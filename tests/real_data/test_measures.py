@@ -20,7 +20,8 @@ from real_data.portfolios import EQUAL_WEIGHT, MODEL, MOMENTUM, PORTFOLIOS
 from real_data.rank_ic_summary import rank_ic_summary
 from rich.console import Console
 
-from apex_tasks.backtesting.result import BacktestResult, DailyRow, RebalanceRow
+from apex_tasks.backtesting.result import BacktestResult, RebalanceRow
+from apex_tasks.portfolio.daily_rows import DailyRow
 from apex_tasks.statistics.performance import daily_returns_pct, measure_performance
 
 CAPITAL, DAYS = 1e8, 300
