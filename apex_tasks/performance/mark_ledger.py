@@ -74,7 +74,7 @@ def mark_ledger(request: PerformanceRequest, store: Store) -> LedgerReference:
     dataset = open_dataset(request.dataset)
     chain, _ = published_chain(store, request.until)
     dataset_sha256 = file_sha256(dataset.path)
-    first = dt.date.fromisoformat(chain[0].artifact.details["as_of"])
+    first = chain[0].as_of
     last = max(last_session(dataset, request.until) or first, first)
     key = content_key(
         format=FORMAT,

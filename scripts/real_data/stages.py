@@ -53,7 +53,6 @@ _JUDGING_CODE = (
     "scripts/real_data/rank_ics.py",
     "scripts/real_data/benchmarks.py",
     "apex_tasks/backtesting/forecaster.py",
-    "apex_tasks/monthly/build_panel.py",
     "apex_tasks/monthly/infer.py",
     "apex_tasks/bundle",
     "apex_tasks/dataset",

@@ -444,5 +444,5 @@ def test_an_incomplete_dataset_is_refused_before_anything_else(market: SmallMark
 
 def test_a_foreign_folder_among_the_portfolios_is_refused(market: SmallMarket, tmp_path: Path) -> None:
     (tmp_path / "portfolio" / "backup of July").mkdir(parents=True)
-    with pytest.raises(Refusal, match=r"none of theirs.*backup of July"):
+    with pytest.raises(Refusal, match=r"is unexpected.*backup of July"):
         run(market, tmp_path, JULY, cold_start=True)
