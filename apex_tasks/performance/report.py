@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 
-from apex_tasks.frozen_model import FrozenModel
+from apex_tasks.frozen_model import StoredDocument
 from apex_tasks.performance.checks.check import Check
 from apex_tasks.performance.deviation import BenchmarkComparison, DeviationVerdict
 from apex_tasks.statistics.performance import Performance
 
 
-class RebalanceTurnover(FrozenModel):
+class RebalanceTurnover(StoredDocument):
     """One-way turnover of one month's fills, as a fraction; None until it is filled."""
 
     portfolio: str
     turnover: float | None
 
 
-class PerformanceReport(FrozenModel):
+class PerformanceReport(StoredDocument):
     """Live figures, their benchmarks, and the four checks.
 
     Attributes

@@ -12,9 +12,10 @@ from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monitoring.statsd import Metrics
 from apex_tasks.performance.gauges import performance_gauges
 from apex_tasks.performance.judge_performance import PerformanceReference, judge_performance
-from apex_tasks.performance.mark_ledger import LEDGERS, LedgerReference, mark_ledger
+from apex_tasks.performance.mark_ledger import LedgerReference, mark_ledger
 from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.performance.request import PerformanceRequest
+from apex_tasks.performance.stored_ledgers import LEDGERS
 from apex_tasks.performance.stored_reports import read_report
 from apex_tasks.published.portfolio import published_dates
 from apex_tasks.store import Store
