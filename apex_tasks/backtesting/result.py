@@ -30,7 +30,7 @@ class RebalanceRow(FrozenModel):
     unfilled
         Codes of buys without a close on the day.
     filled
-        False where the data have no closes of the day, so that the estimate stands for the fills.
+        False where the data have no closes of the day, so that the estimate counts for the fills.
     notes
         What the policy gave up.
     weights

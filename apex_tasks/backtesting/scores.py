@@ -43,7 +43,7 @@ class SessionScores(Protocol):
 
 
 class GivenScores:
-    """Scores that were made elsewhere: a benchmark's, or a model's that lie in a table.
+    """Scores that were made elsewhere: a benchmark's, or a model's in a table.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How long steps tell how far they are."""
+"""The progress callback of long steps."""
 
 from collections.abc import Callable
 

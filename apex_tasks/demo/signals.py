@@ -151,7 +151,7 @@ def _show(
 
 
 def _noise(rng: np.random.Generator, published: NDArray[np.int64]) -> Floats:
-    """Standard normal, drawn anew at every publication and kept until the next."""
+    """Standard normal, drawn again at every publication and kept until the next."""
     draws = rng.standard_normal(published.shape)
     return np.take_along_axis(draws, np.maximum(published, 0), axis=0)
 

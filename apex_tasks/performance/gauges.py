@@ -1,4 +1,4 @@
-"""What the live performance looks like from outside: gauges of the newest judgement."""
+"""What the live performance looks like from outside: gauges of the newest evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a look at the live performance found, for people, machines and messages."""
+"""What a performance run found, for people, machines and messages."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class PerformanceReport(StoredDocument):
         """What the alert is about."""
         return tuple(found for found in self.comparisons if found.verdict is DeviationVerdict.DEVIATES)
 
-    def chance(self, comparison: BenchmarkComparison) -> str:
+    def interval_note(self, comparison: BenchmarkComparison) -> str:
         """What the interval of a live figure says of its benchmark; empty without one."""
         interval = self.intervals.get(comparison.metric)
         if interval is None or comparison.benchmark is None:

@@ -38,7 +38,7 @@ class Listings:
         for code, day in zip(history.frame[CODE], history.frame[DATE], strict=True):
             self._rows.setdefault(code, []).append(day)
 
-    def gone(self, book: Book, session: dt.date) -> tuple[str, ...]:
+    def delisted(self, book: Book, session: dt.date) -> tuple[str, ...]:
         """Held stocks that are taken for delisted on a session, by Code."""
         return tuple(
             code for code in book.positions if self._absent(code, session) >= DELISTED_AFTER_SESSIONS

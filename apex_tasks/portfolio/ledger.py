@@ -20,7 +20,7 @@ from apex_tasks.portfolio.orders import Orders, settle
 from apex_tasks.portfolio.splits import share_factors
 from apex_tasks.refusal import Refusal
 
-LARGEST_MOVE = 10.0
+MAX_MOVE = 10.0
 """Most that a held stock's value may change by on the session of a split, as a factor, up or down."""
 
 
@@ -126,12 +126,12 @@ def carry_forward(
         )
         book = fills.book
         split = _split_codes(before, factors)
-        days.append(LedgerDay(fill_date, book, fills, paid, split, listings.gone(book, fill_date)))
+        days.append(LedgerDay(fill_date, book, fills, paid, split, listings.delisted(book, fill_date)))
     for session in sessions[len(days) :]:
         factors, dividends = adjustments.until(session)
         paid, split = _paid(book, dividends), _split_codes(book, factors)
         book = _with_cash(book, paid).roll(factors).mark(history.on(session, CLOSE), session)
-        days.append(LedgerDay(session, book, None, paid, split, listings.gone(book, session)))
+        days.append(LedgerDay(session, book, None, paid, split, listings.delisted(book, session)))
     return CarriedBook(book.mark({}, until), tuple(days), fills)
 
 
@@ -161,7 +161,7 @@ def _require_fit(
 ) -> None:
     """Refuse a split that the raw closes do not show: it would multiply money that is not there."""
     move = factor * after.close_jpy / before.close_jpy
-    if not 1 / LARGEST_MOVE <= move <= LARGEST_MOVE:
+    if not 1 / MAX_MOVE <= move <= MAX_MOVE:
         raise Refusal(
             "a split does not fit the closes around it",
             expected=f"a close of about {before.close_jpy / factor:g} JPY after {factor:g} new shares per old one",

@@ -68,7 +68,7 @@ class NameChange:
     Attributes
     ----------
     sector
-        From the later look where it has one.
+        From the later month where it has one.
     weight_before, weight_after
         Fractions; 0 where it is not held.
     rank_before, rank_after

@@ -18,7 +18,7 @@ from real_data.portfolios import EQUAL_WEIGHT, MODEL, MOMENTUM
 RANKINGS = (MODEL, MOMENTUM)
 """All that was tried on the period and could have been chosen: the trials of the deflated Sharpe ratio.
 
-One variant of the model was played, so momentum is the second trial; equal weight is what both are measured by.
+One variant of the model was replayed, so momentum is the second trial; equal weight is what both are measured by.
 """
 
 

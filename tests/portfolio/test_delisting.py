@@ -34,19 +34,19 @@ def book(*codes: str) -> Book:
     ("absent", "gone"), [(DELISTED_AFTER_SESSIONS - 1, ()), (DELISTED_AFTER_SESSIONS, ("1301",))]
 )
 def test_a_name_is_gone_after_exactly_so_many_sessions(absent: int, gone: tuple[str, ...]) -> None:
-    assert listings(A1301=[0, 5]).gone(book("1301"), DAYS[5 + absent]) == gone
+    assert listings(A1301=[0, 5]).delisted(book("1301"), DAYS[5 + absent]) == gone
 
 
 def test_a_name_that_has_a_row_again_is_back() -> None:
     found = listings(A1301=[0, 29], A1302=[0])
-    assert found.gone(book("1301", "1302"), DAYS[28]) == ("1301", "1302")
-    assert found.gone(book("1301", "1302"), DAYS[29]) == ("1302",)
+    assert found.delisted(book("1301", "1302"), DAYS[28]) == ("1301", "1302")
+    assert found.delisted(book("1301", "1302"), DAYS[29]) == ("1302",)
 
 
 def test_a_name_without_any_row_counts_from_the_first_session() -> None:
     found = listings(A1301=[0])
-    assert found.gone(book("9999"), DAYS[DELISTED_AFTER_SESSIONS - 2]) == ()
-    assert found.gone(book("9999"), DAYS[DELISTED_AFTER_SESSIONS - 1]) == ("9999",)
+    assert found.delisted(book("9999"), DAYS[DELISTED_AFTER_SESSIONS - 2]) == ()
+    assert found.delisted(book("9999"), DAYS[DELISTED_AFTER_SESSIONS - 1]) == ("9999",)
 
 
 def test_only_the_first_session_of_each_name_is_told() -> None:
