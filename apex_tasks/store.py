@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from upath import UPath
 
 from apex_tasks.frozen_model import FrozenModel, StoredDocument, first_fault
@@ -29,6 +29,8 @@ MANIFEST = "manifest.json"
 LOCK_TIMEOUT_SECONDS = 120.0
 
 FileWriter = Callable[[Path], None]
+
+Document = TypeVar("Document", bound=BaseModel)
 
 
 def canonical_json(value: object) -> bytes:
@@ -120,6 +122,19 @@ class Artifact:
     def read_json(self, name: str) -> Any:
         """Read a JSON file, checked like `read_bytes`."""
         return json.loads(self.read_bytes(name))
+
+    def read_document(self, name: str, model: type[Document]) -> Document:
+        """Read a JSON file in its typed form, checked like `read_bytes`.
+
+        Raises
+        ------
+        Refusal
+            It was changed after it was written, or is no such document.
+        """
+        try:
+            return model.model_validate_json(self.read_bytes(name))
+        except (OSError, LookupError, ValidationError) as error:
+            raise damaged(self, name, error) from None
 
     @contextmanager
     def local_file(self, name: str) -> Iterator[Path]:
@@ -315,6 +330,19 @@ def write_file(path: UPath, content: bytes | FileWriter, durable: bool = False) 
     finally:
         scratch.unlink(missing_ok=True)
     return entry
+
+
+def damaged(artifact: Artifact, name: str, error: Exception) -> Refusal:
+    """The refusal for a file that is there and says nothing."""
+    return Refusal(
+        "a file in the store cannot be read",
+        expected="the file as its manifest describes it",
+        received=first_fault(error)
+        if isinstance(error, ValidationError)
+        else f"{type(error).__name__}: {error}",
+        where=artifact.folder / name,
+        remedy="Run `apex audit verify`; bring the folder back from a backup.",
+    )
 
 
 def _changed(path: UPath, expected: str, received: object) -> Refusal:

@@ -1,4 +1,4 @@
-"""A backtest: a bundle and a dataset played through a period."""
+"""A backtest: a period replayed with a bundle and a dataset."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from apex_tasks.dataset.schema import CLOSE, DatasetFile, open_dataset
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.portfolio.book import Book
-from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS, first_delisted
+from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS, first_delisted
 from apex_tasks.portfolio.monthly_plan import MonthlyPlan, Session, plan_month
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, SelectionSettings, Sessions, Timing
@@ -30,12 +30,12 @@ from apex_tasks.store import file_sha256
 
 
 class BacktestRequest(FrozenModel):
-    """What to play through.
+    """What to replay.
 
     Attributes
     ----------
     bundle, dataset
-        Where they lie.
+        Paths or URLs of the inputs.
     start, end
         First and last day, both inclusive.
     timing
@@ -161,7 +161,7 @@ def open_market(
 
 
 def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestResult:
-    """Play the period through.
+    """Replay the period.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestRe
     request = market.request
     settings = settings or request.settings
     capital = settings.portfolio.initial_capital_jpy
-    simulation = play(market, settings)
+    simulation = replay(market, settings)
     return summarise(
         simulation,
         capital_jpy=capital,
@@ -199,7 +199,7 @@ def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestRe
     )
 
 
-def play(market: Market, settings: ApexSettings) -> Simulation:
+def replay(market: Market, settings: ApexSettings) -> Simulation:
     """Trade the period with these settings, in the timing of the request; refuses what `backtest` refuses."""
     return _live(market, settings) if market.request.timing is Timing.LIVE else _same_close(market, settings)
 

@@ -67,7 +67,7 @@ class PolicyComparison(FrozenModel):
     best
         Variant with the highest Sharpe ratio.
     deflated_sharpe
-        Probability that its true Sharpe ratio lies above what the best of so many tries has by luck, all variants
+        Probability that its true Sharpe ratio is above what the best of so many tries has by luck, all variants
         counted as independent (they are not, so this is cautious); None where it cannot be judged.
     """
 
@@ -81,7 +81,7 @@ class PolicyComparison(FrozenModel):
 
 
 def compare(market: Market) -> PolicyComparison:
-    """Play every variant through.
+    """Replay the period with every variant.
 
     Raises
     ------

@@ -132,7 +132,11 @@ class Forecaster:
                     self._progress("Scoring", len(self._forecasts), len(missing))
 
     def ranked(self, session: dt.date) -> pd.DataFrame:
-        """Ranked scores of one session, as `infer.ranked_scores` gives them.
+        """Ranked scores of one session, as `infer.ranked_scores` gives them; see `forecasts`."""
+        return ranked_scores(self.forecasts(session), self._settings.ranking.horizon)
+
+    def forecasts(self, session: dt.date) -> pd.DataFrame:
+        """`Code`, ascending, and the score of each horizon, as `infer.forecast` gives them.
 
         Raises
         ------
@@ -143,7 +147,7 @@ class Forecaster:
         self.prepare([session])
         forecasts = self._forecasts[session]
         self._require_supply(len(forecasts), session)  # raw mode leaves fewer than there are windows
-        return ranked_scores(forecasts, self._settings.ranking.horizon)
+        return forecasts
 
     def _require_supply(self, eligible: int, session: dt.date) -> None:
         require_supply(

@@ -8,8 +8,8 @@ from typing import Any
 
 from apex_tasks.backtesting.simulation import Rebalanced, Simulation
 from apex_tasks.frozen_model import FrozenModel
-from apex_tasks.portfolio.ledger import LedgerDay
-from apex_tasks.statistics.performance import Performance, daily_returns_pct, measure_performance
+from apex_tasks.portfolio.daily_rows import DailyRow, daily_rows
+from apex_tasks.statistics.performance import Performance, measure_performance
 
 
 class RebalanceRow(FrozenModel):
@@ -30,7 +30,7 @@ class RebalanceRow(FrozenModel):
     unfilled
         Codes of buys without a close on the day.
     filled
-        False where the data have no closes of the day, so that the estimate stands for the fills.
+        False where the data have no closes of the day, so that the estimate counts for the fills.
     notes
         What the policy gave up.
     weights
@@ -56,30 +56,6 @@ class RebalanceRow(FrozenModel):
     weights: dict[str, float]
 
 
-class DailyRow(FrozenModel):
-    """State at the close of one session; the first has the daily return 0 and counts in no statistic of returns.
-
-    Attributes
-    ----------
-    portfolio_value, cash
-        JPY; names taken for delisted count as cash at their last price.
-    daily_return
-        Per cent.
-    cost_jpy, dividends_jpy
-        Of this session's fills, and paid on it.
-    positions
-        Names held.
-    """
-
-    date: dt.date
-    portfolio_value: float
-    cash: float
-    daily_return: float
-    cost_jpy: float
-    dividends_jpy: float
-    positions: int
-
-
 class FailedAttempt(FrozenModel):
     """A rebalance that was due and could not be planned."""
 
@@ -98,23 +74,6 @@ class BacktestResult(FrozenModel):
     warnings: tuple[str, ...]
     settings: dict[str, Any]
     hashes: dict[str, str]
-
-
-def daily_rows(days: Sequence[LedgerDay]) -> tuple[DailyRow, ...]:
-    """Rows of a ledger, oldest first."""
-    values = [day.book.portfolio_value_jpy for day in days]
-    return tuple(
-        DailyRow(
-            date=day.session,
-            portfolio_value=day.book.portfolio_value_jpy,
-            cash=day.cash_jpy,
-            daily_return=change,
-            cost_jpy=0.0 if day.fills is None else day.fills.total_cost_jpy,
-            dividends_jpy=day.dividends_jpy,
-            positions=len(day.book.positions) - len(day.delisted),
-        )
-        for day, change in zip(days, daily_returns_pct(values).tolist(), strict=True)
-    )
 
 
 def summarise(

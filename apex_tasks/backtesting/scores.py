@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from apex_tasks.dataset.schema import CODE
-from apex_tasks.portfolio.ranking import SCORE, rank_table
+from apex_tasks.portfolio.selection import SCORE, rank_table
 from apex_tasks.refusal import Refusal
 
 
@@ -43,7 +43,7 @@ class SessionScores(Protocol):
 
 
 class GivenScores:
-    """Scores that were made elsewhere: a benchmark's, or a model's that lie in a table.
+    """Scores that were made elsewhere: a benchmark's, or a model's in a table.
 
     Parameters
     ----------

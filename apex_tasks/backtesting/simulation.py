@@ -1,4 +1,4 @@
-"""The two ways to play a period through: as the live runs trade, and as the benchmark of v0.1.0 was reckoned."""
+"""The two ways to replay a period: as the live runs trade, and as the benchmark of v0.1.0 was computed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Rebalanced:
 
     @property
     def traded(self) -> Orders:
-        """The fills, or the estimate that stands for them."""
+        """The fills, or the estimate in their place."""
         return self.plan.orders if self.fills is None else self.fills
 
 

@@ -17,14 +17,12 @@ from apex_tasks.bundle.config import BundleConfig, DataSection, read_config
 from apex_tasks.bundle.manifest import verify_manifest
 from apex_tasks.bundle.parsing import bad_key, read_yaml
 from apex_tasks.bundle.resolved import ModelDimensions, ResolvedBundle
+from apex_tasks.dataset.feature_aliases import Alias, packaged_aliases, parse_aliases
 from apex_tasks.dataset.features import (
-    Alias,
     FeatureList,
     FeaturePlan,
     features_from_groups,
-    packaged_aliases,
     packaged_feature_groups,
-    parse_aliases,
     resolve_features,
 )
 from apex_tasks.refusal import Refusal

@@ -79,12 +79,12 @@ def _show(report: PerformanceReport) -> None:
             _number(found.live),
             _number(found.benchmark),
             _deviation(found),
-            escape("; ".join(filter(None, (str(found.verdict), found.reason, report.chance(found))))),
+            escape("; ".join(filter(None, (str(found.verdict), found.reason, report.interval_note(found))))),
         )
     out.print(deviations)
     checks = Table("Check", "Verdict", "Finding", "First", title="Four checks", title_justify="left")
     for check in report.checks:
-        checks.add_row(check.name, check.verdict, escape(check.finding), escape(check.first))
+        checks.add_row(check.name, check.verdict, escape(check.finding), escape(check.remedy))
     out.print(checks)
     for warning in report.warnings:
         out.print(f"WARNING {warning}", markup=False)

@@ -6,7 +6,6 @@ The order of the names is the order of the model's input channels, so it is hash
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,13 +14,13 @@ from typing import Any, Literal
 
 import yaml
 
+from apex_tasks.dataset.feature_aliases import Alias
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import FeaturesMode, configs_folder
 
 NEVER_FILLED = ("target_", "returns_", "label_")
 _SHOWN = 5
-_EXPRESSION = re.compile(r"\s*([^\W\d]\w*)(?:\s+([+-])\s+([^\W\d]\w*))?\s*")
 _RETURN_PREFIXES = ("returns_", "ret_prev_")
 
 
@@ -44,15 +43,6 @@ class FeatureList:
 
     def __len__(self) -> int:
         return len(self.names)
-
-
-@dataclass(frozen=True)
-class Alias:
-    """A feature written as one column, or as the sum or difference of two."""
-
-    left: str
-    op: Literal["+", "-"] | None = None
-    right: str | None = None
 
 
 class SourceKind(StrEnum):
@@ -151,30 +141,11 @@ def features_from_groups(
     return features
 
 
-def parse_aliases(document: Mapping[str, Any], where: str) -> dict[str, Alias]:
-    """Read `{aliases: {feature: "a - b" | "a + b" | "a"}}`.
-
-    Raises
-    ------
-    Refusal
-        An expression is anything else.
-    """
-    expressions = document.get("aliases") or {}
-    if not isinstance(expressions, dict):
-        raise _not_an_alias("aliases", expressions, where)
-    return {str(name): _parse_alias(str(name), text, where) for name, text in expressions.items()}
-
-
 @cache
 def packaged_feature_groups() -> dict[str, Any]:
     """The groups file that this package ships: the 89 features of APEX-Ranker v0.1.0."""
-    return _packaged("feature_groups.yaml")
-
-
-@cache
-def packaged_aliases() -> dict[str, Alias]:
-    """The aliases that this package ships."""
-    return parse_aliases(_packaged("feature_aliases.yaml"), "packaged feature_aliases.yaml")
+    document: dict[str, Any] = yaml.safe_load((configs_folder() / "feature_groups.yaml").read_bytes())
+    return document
 
 
 def resolve_features(
@@ -263,29 +234,6 @@ def _source(feature: str, alias: Alias | None, lookup: _ColumnLookup) -> Feature
     column = lookup.find(feature)
     kind = SourceKind.ZERO if column is None else SourceKind.COLUMN
     return FeatureSource(feature=feature, kind=kind, left=column)
-
-
-def _parse_alias(name: str, text: object, where: str) -> Alias:
-    match = _EXPRESSION.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        raise _not_an_alias(name, text, where)
-    left, op, right = match.groups()
-    return Alias(left, op, right)  # type: ignore[arg-type]
-
-
-def _not_an_alias(name: str, received: object, where: str) -> Refusal:
-    return Refusal(
-        f"alias {name} is not understood",
-        expected="`a - b`, `a + b` or one column name",
-        received=repr(received)[:80],
-        where=where,
-        remedy="Rewrite the alias, or put the feature into the dataset as a column.",
-    )
-
-
-def _packaged(name: str) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load((configs_folder() / name).read_bytes())
-    return document
 
 
 def _some(names: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ from apex_tasks.dataset.schema import (
     days_since_epoch,
 )
 
-LARGEST_MOVE = 0.5
+MAX_MOVE = 0.5
 """A close that moves further from one row to the next is a split or a wrong price, not a return."""
 
 
@@ -38,7 +38,7 @@ class MarketReturns:
     returns : (n_sessions,) float64
         Mean over the stocks of each one's return from its row before, as a fraction.
     left_out
-        Returns of single stocks beyond `LARGEST_MOVE`, which no mean counts.
+        Returns of single stocks beyond `MAX_MOVE`, which no mean counts.
     adjusted
         Whether `AdjustmentClose` was used; else closes, and dividends are missing.
     """
@@ -85,7 +85,7 @@ def _average(
     same_stock = codes[1:] == codes[:-1]
     moves = (closes[1:] / closes[:-1] - 1)[same_stock]
     days = days[1:][same_stock]
-    usual = np.abs(moves) <= LARGEST_MOVE
+    usual = np.abs(moves) <= MAX_MOVE
     sessions, number = np.unique(days[usual], return_inverse=True)
     sums = np.bincount(number, weights=moves[usual], minlength=len(sessions))
     return MarketReturns(

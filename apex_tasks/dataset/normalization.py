@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-LEAST_STD = 1e-8
+MIN_STD = 1e-8
 
 
 def cross_sectional_zscore(features: npt.NDArray[np.floating], clip_sigma: float) -> npt.NDArray[np.float64]:
@@ -40,5 +40,5 @@ def cross_sectional_zscore(features: npt.NDArray[np.floating], clip_sigma: float
     if not complete:
         values[~present] = 0.0
     std = np.sqrt(np.einsum("fs,fs->f", values, values) / np.maximum(count - 1, 1))
-    values /= np.where(std < LEAST_STD, 1.0, std)[:, None]
+    values /= np.where(std < MIN_STD, 1.0, std)[:, None]
     return np.clip(values, -clip_sigma, clip_sigma, out=values)

@@ -54,19 +54,12 @@ class Panel:
         Normalised feature rows in (Code, Date) order.
     windows
         Per as-of date, the eligible stocks.
-    row_code : (n_rows,) int32 and row_day : (n_rows,) int32
-        Code (position in `codes`) and day (since 1970-01-01) of each stored row.
-    codes : (n_codes,) str
-        All codes of the dataset up to the last as-of date, ascending.
     non_finite : (n_features,) int64
         NaN and infinite values met on the panel's days and treated as missing; nulls do not count.
     """
 
     rows: npt.NDArray[np.float32]
     windows: dict[dt.date, Windows]
-    row_code: npt.NDArray[np.int32]
-    row_day: npt.NDArray[np.int32]
-    codes: npt.NDArray[np.str_]
     non_finite: npt.NDArray[np.int64]
 
 
@@ -116,7 +109,7 @@ def build_panel(
     }
     if normalization is Normalization.RAW:
         windows = _without_missing(rows, windows, lookback)
-    return Panel(rows, windows, keys.code_index[needed], keys.days[needed], keys.codes, non_finite)
+    return Panel(rows, windows, non_finite)
 
 
 def _window_ends(keys: RowKeys, day: dt.date, lookback: int) -> npt.NDArray[np.int64]:

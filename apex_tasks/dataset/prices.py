@@ -24,7 +24,7 @@ from apex_tasks.dataset.schema import (
 from apex_tasks.refusal import Refusal
 
 ADV, ADJUSTMENT = "adv_jpy", "adjustment"
-LEAST_STOCKS_TO_JUDGE_UNITS = 20
+MIN_STOCKS_TO_CHECK_UNITS = 20
 SUSPECT_RATIO = 10.0
 
 
@@ -65,7 +65,7 @@ def check_units(prices: pd.DataFrame, day: dt.date, where: object) -> list[str]:
     for column, unit in ((TURNOVER_VALUE, "JPY"), (VOLUME, "shares")):
         values = today[column].to_numpy()
         values = values[np.isfinite(values)]
-        if len(values) >= LEAST_STOCKS_TO_JUDGE_UNITS and values.max() <= 1.0 and values.max() > 0.0:
+        if len(values) >= MIN_STOCKS_TO_CHECK_UNITS and values.max() <= 1.0 and values.max() > 0.0:
             raise Refusal(
                 f"{column} holds ranks, not amounts",
                 expected=f"{unit} per day, such as 350000000",
@@ -77,7 +77,7 @@ def check_units(prices: pd.DataFrame, day: dt.date, where: object) -> list[str]:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = today[TURNOVER_VALUE].to_numpy() / product
     ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
-    if len(ratio) < LEAST_STOCKS_TO_JUDGE_UNITS:
+    if len(ratio) < MIN_STOCKS_TO_CHECK_UNITS:
         return []
     middle = float(np.median(ratio))
     if 1 / SUSPECT_RATIO <= middle <= SUSPECT_RATIO:

@@ -1,4 +1,4 @@
-"""Progress callback of long steps."""
+"""The progress callback of long steps."""
 
 from collections.abc import Callable
 

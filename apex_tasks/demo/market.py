@@ -78,19 +78,19 @@ def write_demo_data(
     Refusal
         `simulate_market` refuses a size or the end date, or `out` cannot be written.
     """
-    tell = progress or (lambda description, done, total: None)
-    tell("Simulating prices", 0, 4)
+    report = progress or (lambda description, done, total: None)
+    report("Simulating prices", 0, 4)
     market = simulate_market(stocks, sessions, seed, end)
     prices = _price_table(market)
-    tell("Drawing flows, statements, margins", 1, 4)
+    report("Drawing flows, statements, margins", 1, 4)
     published = published_columns(market, seed)
     with_published = prices
     for name, values in published.items():
         known = values[market.listed]
         with_published = with_published.append_column(name, pa.array(known, mask=np.isnan(known)))
-    tell("Computing price features", 2, 4)
+    report("Computing price features", 2, 4)
     dataset = compute_price_features(with_published)
-    tell("Writing", 3, 4)
+    report("Writing", 3, 4)
     dataset_only = out.suffix == ".parquet"
     folder = out.parent if dataset_only else out
     prices_file = None if dataset_only else folder / PRICES_FILE
@@ -109,7 +109,7 @@ def write_demo_data(
             where=out,
             remedy="Choose another place, or remove what is in the way.",
         ) from None
-    tell("Writing", 4, 4)
+    report("Writing", 4, 4)
     return DemoData(
         dataset=dataset_file,
         prices=prices_file,

@@ -30,6 +30,7 @@ from apex_tasks.published.portfolio import (
     ORDERS_FILE,
     PORTFOLIO_FILE,
     SCORES_FILE,
+    BookDocument,
     PublishedPortfolio,
     last_published_before,
     latest_version,
@@ -134,7 +135,7 @@ def apply_costs(
             PORTFOLIO_FILE: csv_bytes(portfolio_table(plan, prices, request.as_of)),
             ORDERS_FILE: csv_bytes(pd.DataFrame([row.model_dump(mode="json") for row in plan.orders.rows])),
             BOOK_FILE: canonical_json(
-                {"before": current.model_dump(mode="json"), "orders": plan.orders.model_dump(mode="json")}
+                BookDocument(before=current, orders=plan.orders).model_dump(mode="json")
             ),
             HISTORY_FILE: canonical_json(
                 _history(request, parent, carried, prices, current, plan.orders).model_dump(mode="json")

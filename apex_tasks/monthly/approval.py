@@ -152,8 +152,8 @@ def record_decision(store: Store, decision: Decision) -> Decision:
 def last_decision(store: Store, *, plan: str, draft: str, run_id: str) -> Decision | None:
     """The newest decision of a run about exactly this plan and draft, or None."""
     for record in reversed(audit.records(store)):
-        details = record["details"]
-        if record["event"] in set(ApprovalOutcome) and (
+        details = record.details
+        if record.event in set(ApprovalOutcome) and (
             details["plan"],
             details["draft"],
             details["run_id"],
@@ -164,7 +164,7 @@ def last_decision(store: Store, *, plan: str, draft: str, run_id: str) -> Decisi
         ):
             said = {name: details[name] for name in ("by", "at", "note")}
             about = {name: value for name, value in details.items() if name not in said}
-            return Decision.model_validate({**about, "answer": {"outcome": record["event"], **said}})
+            return Decision.model_validate({**about, "answer": {"outcome": record.event, **said}})
     return None
 
 

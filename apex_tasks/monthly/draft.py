@@ -31,7 +31,7 @@ SETTINGS_OUTSIDE_RESULT = {
     "statsd",
     "serve",
 }
-"""Settings of where a run happens, who is notified or asked and how it is evaluated later, not of what it computes."""
+"""Settings of where a run happens, who is notified or asked and how it is judged later, not of what it computes."""
 BUNDLE_FIELDS_OUTSIDE_RESULT = {"source", "folder", "dataset"}
 """The same of a resolved bundle."""
 

@@ -12,7 +12,7 @@ import pandas as pd
 from apex_tasks.bundle import ResolvedBundle, open_checkpoint
 from apex_tasks.dataset.schema import CODE
 from apex_tasks.monthly.build_panel import PANELS, ROWS, WINDOW_START, PanelReference, read_windows
-from apex_tasks.portfolio.ranking import SCORE, rank_table
+from apex_tasks.portfolio.selection import SCORE, rank_table
 from apex_tasks.settings import InferenceSettings
 from apex_tasks.store import Artifact, ArtifactReference, Store, content_key
 from apex_tasks.tables import parquet_bytes, read_table

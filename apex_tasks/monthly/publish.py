@@ -19,6 +19,7 @@ from apex_tasks.published.portfolio import (
     PORTFOLIOS,
     REPORT_FILE,
     RESULT_FILES,
+    PortfolioDetails,
     PublishedPortfolio,
     latest_version,
 )
@@ -103,7 +104,9 @@ def publish(
                     _execution(request, panel, scores, run_id, approval).model_dump(mode="json")
                 ),
             },
-            details={"rebalance_date": str(request.rebalance_date), "as_of": str(request.as_of)},
+            details=PortfolioDetails(rebalance_date=request.rebalance_date, as_of=request.as_of).model_dump(
+                mode="json"
+            ),
             identity=RESULT_FILES,
             durable=True,
         )
@@ -144,25 +147,17 @@ def _record(
     reason: str | None,
 ) -> None:
     """Add the audit record of a publication once, also when a kill came between manifest and record."""
-    recorded = (
-        record["details"]["portfolio"]
-        for record in audit.records(store)
-        if record["event"] == audit.PUBLISHED
-    )
-    if portfolio.name in recorded:
+    if any(recorded.portfolio == portfolio.name for recorded in audit.publications(store)):
         return
-    audit.append(
-        store,
-        audit.PUBLISHED,
-        {
-            "portfolio": portfolio.name,
-            "content_hash": portfolio.content_hash,
-            "manifest_sha256": portfolio.artifact.manifest_sha256,
-            "parent": parent and parent.model_dump(mode="json"),
-            "run_id": run_id,
-            "republish_reason": reason,
-        },
+    publication = audit.Publication(
+        portfolio=portfolio.name,
+        content_hash=portfolio.content_hash,
+        manifest_sha256=portfolio.artifact.manifest_sha256,
+        parent=parent,
+        run_id=run_id,
+        republish_reason=reason,
     )
+    audit.append(store, audit.PUBLISHED, publication.model_dump(mode="json"))
 
 
 def _reference(portfolio: PublishedPortfolio, *, already_published: bool) -> PublishReference:

@@ -347,14 +347,14 @@ def deviated(run: Run, report: PerformanceReport) -> Notification:
             ),
             ("Run", run.run_id),
         ),
-        " ".join(check.first for check in report.checks if check.verdict is CheckVerdict.ATTENTION)
+        " ".join(check.remedy for check in report.checks if check.verdict is CheckVerdict.ATTENTION)
         or "No check names a cause: compare the fills with the broker's, then the book with its market.",
         (("Run", run.url), ("Runbook", _runbook(run, RunbookEntry.DEVIATION))),
     )
 
 
 def _with_interval(report: PerformanceReport, found: BenchmarkComparison) -> str:
-    chance = report.chance(found)
+    chance = report.interval_note(found)
     return f"{found}; {chance}" if chance else str(found)
 
 

@@ -56,8 +56,9 @@ class BenchmarkComparison(FrozenModel):
         if self.live is None or self.benchmark is None or self.deviation is None:
             return f"{self.measure}: {self.verdict}, {self.reason}"
         side = "above" if self.live > self.benchmark else "below"
-        judged = "better" if self.better else "worse"
-        text = f"{self.measure} {self.live:.3g} against {self.benchmark:.3g}, {self.deviation:.0%} {side} ({judged})"
+        direction = "better" if self.better else "worse"
+        figures = f"{self.live:.3g} against {self.benchmark:.3g}, {self.deviation:.0%} {side} ({direction})"
+        text = f"{self.measure} {figures}"
         return f"{text}: {self.reason}" if self.reason else text
 
 
@@ -89,7 +90,7 @@ def compare_with_benchmarks(
 
     Returns
     -------
-    tuple of Comparison
+    tuple of BenchmarkComparison
         One per `Metric`, in its order.
     """
     return tuple(_compare(metric, live, sessions, benchmarks, settings) for metric in Metric)
@@ -117,11 +118,11 @@ def _compare(
         reason = "the benchmark is next to 0, and the deviation beyond any number"
         return _comparison(metric, now, claimed, None, None, DeviationVerdict.NOT_COMPARABLE, reason)
     better = (now < claimed) if metric in LOWER_IS_BETTER else (now > claimed)
-    verdict, reason = _judge(metric, deviation, better, sessions, benchmarks, settings)
+    verdict, reason = _verdict(metric, deviation, better, sessions, benchmarks, settings)
     return _comparison(metric, now, claimed, deviation, better, verdict, reason)
 
 
-def _judge(
+def _verdict(
     metric: Metric,
     deviation: float,
     better: bool,

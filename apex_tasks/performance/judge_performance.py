@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import io
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +14,7 @@ from apex_tasks.dataset.schema import DatasetFile, open_dataset
 from apex_tasks.dataset.session_features import read_session_features
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.performance.benchmarks import Benchmarks, Metric, read_benchmarks
+from apex_tasks.performance.benchmarks import Metric, read_benchmarks
 from apex_tasks.performance.checks.check import Check
 from apex_tasks.performance.checks.drift import MeasuredDrift, check_drift, measure_drift
 from apex_tasks.performance.checks.freshness import check_dataset
@@ -26,14 +23,20 @@ from apex_tasks.performance.checks.reference_sessions import months_of_same_scor
 from apex_tasks.performance.checks.regime import check_market
 from apex_tasks.performance.deviation import compare_with_benchmarks
 from apex_tasks.performance.intervals import live_intervals
-from apex_tasks.performance.mark_ledger import DAILY_FILE, LEDGER_FILE, LEDGERS, MONTHS_FILE, LedgerReference
+from apex_tasks.performance.mark_ledger import LedgerReference
 from apex_tasks.performance.report import PerformanceReport, RebalanceTurnover
 from apex_tasks.performance.request import PerformanceRequest
+from apex_tasks.performance.stored_ledgers import (
+    LEDGERS,
+    LedgerDocument,
+    read_daily_returns,
+    read_ledger,
+    read_turnovers,
+)
 from apex_tasks.performance.stored_reports import DRIFT_FILE, PERFORMANCE_FILE, PERFORMANCES
 from apex_tasks.published.portfolio import SCORES_FILE, PublishedPortfolio, published_months
 from apex_tasks.published.run_document import RunDocument
 from apex_tasks.refusal import Refusal
-from apex_tasks.statistics.performance import Performance
 from apex_tasks.store import Artifact, Store, canonical_json, content_key, file_sha256
 from apex_tasks.tables import csv_bytes, read_table
 
@@ -42,7 +45,7 @@ FORMAT = 1
 
 
 class PerformanceReference(FrozenModel):
-    """A judgement in the store.
+    """An evaluation in the store.
 
     Attributes
     ----------
@@ -65,7 +68,7 @@ class PerformanceReference(FrozenModel):
 def judge_performance(
     request: PerformanceRequest, ledger: LedgerReference, store: Store, calendar: TseCalendar
 ) -> PerformanceReference:
-    """Compare the ledger with the benchmarks of the bundle that published the newest month, and answer the checks.
+    """Compare the ledger with the benchmarks of the bundle that published the newest month, and run the checks.
 
     The bundle is read and verified every time; the rest is found in the store where nothing has changed.
 
@@ -76,22 +79,22 @@ def judge_performance(
         was changed in the store.
     """
     _require_same_dataset(request.dataset, ledger.dataset_sha256)
-    judgement = _Evaluation(request, ledger, store, calendar)
+    evaluation = _Evaluation(request, ledger, store, calendar)
     key = content_key(
         format=FORMAT,
         ledger=ledger.content_hash,
         dataset=ledger.dataset_sha256,
         due=request.due,
-        bundle=judgement.run.hashes["bundle"],
-        months=[(month.name, month.content_hash) for month in judgement.months],
-        integrity=judgement.integrity.model_dump(mode="json"),
+        bundle=evaluation.run.hashes["bundle"],
+        months=[(month.name, month.content_hash) for month in evaluation.months],
+        integrity=evaluation.integrity.model_dump(mode="json"),
         performance=request.settings.performance.model_dump(mode="json"),
         freshness=request.settings.freshness.model_dump(mode="json"),
         nth_session=request.settings.schedule.nth_session,
     )
     name = f"{ledger.last_session}-{key}"
     stored = store.find(PERFORMANCES, name)
-    artifact = stored or judgement.write(name)
+    artifact = stored or evaluation.write(name)
     return PerformanceReference(
         name=name, content_hash=artifact.content_hash, cached=stored is not None, **artifact.details
     )
@@ -111,7 +114,7 @@ def _require_same_dataset(path: str, marked_sha256: str) -> None:
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """One judgement while it is made."""
+    """One evaluation while it is made."""
 
     request: PerformanceRequest
     ledger: LedgerReference
@@ -140,22 +143,21 @@ class _Evaluation:
     def write(self, name: str) -> Artifact:
         artifact = self.store.get(LEDGERS, self.ledger.name)
         settings = self.request.settings
-        document = artifact.read_json(LEDGER_FILE)
+        ledger = read_ledger(artifact)
         dataset = open_dataset(self.request.dataset)
-        features, gone = self._feature_drift(dataset)
+        features, missing_features = self._feature_drift(dataset)
         scores = self._score_drift()
-        first_marked = document["first_marked"] and dt.date.fromisoformat(document["first_marked"])
         checks = (
             check_dataset(self.request.dataset, self.request.due, settings.freshness),
             self.integrity,
             check_market(
                 read_market_returns(dataset, self.ledger.last_session),
-                first_marked,
+                ledger.first_marked,
                 settings.performance.max_volatility_ratio,
             ),
-            check_drift(features, scores, gone),
+            check_drift(features, scores, missing_features),
         )
-        report = self._report(artifact, document, checks)
+        report = self._report(artifact, ledger, checks)
         return self.store.write(
             PERFORMANCES,
             name,
@@ -167,44 +169,39 @@ class _Evaluation:
         )
 
     def _report(
-        self, artifact: Artifact, document: dict[str, Any], checks: tuple[Check, ...]
+        self, artifact: Artifact, ledger: LedgerDocument, checks: tuple[Check, ...]
     ) -> PerformanceReport:
-        figures = document["performance"]
-        performance = None if figures is None else Performance.model_validate(figures)
-        benchmarks: Benchmarks = read_benchmarks(self.run.bundle.performance_benchmarks, self.calendar)
-        daily = pd.read_csv(io.BytesIO(artifact.read_bytes(DAILY_FILE)))
-        months = pd.read_csv(io.BytesIO(artifact.read_bytes(MONTHS_FILE)))
-        traded = months["turnover"].dropna()
+        benchmarks = read_benchmarks(self.run.bundle.performance_benchmarks, self.calendar)
+        turnovers = read_turnovers(artifact)
+        traded = [turnover for turnover in turnovers.values() if turnover is not None]
         return PerformanceReport(
-            synthetic=document["synthetic"],
+            synthetic=ledger.synthetic,
             portfolio=self.newest.name,
-            first_marked=document["first_marked"],
-            last_marked=document["last_marked"],
-            sessions=document["sessions"],
-            last_session=document["last_session"],
-            performance=performance,
+            first_marked=ledger.first_marked,
+            last_marked=ledger.last_marked,
+            sessions=ledger.sessions,
+            last_session=ledger.last_session,
+            performance=ledger.performance,
             intervals={
-                str(metric): ends
-                for metric, ends in live_intervals(daily["daily_return"].to_numpy()[1:]).items()
+                str(metric): ends for metric, ends in live_intervals(read_daily_returns(artifact)).items()
             },
             comparisons=compare_with_benchmarks(
-                performance, document["sessions"], benchmarks, self.request.settings.performance
+                ledger.performance, ledger.sessions, benchmarks, self.request.settings.performance
             ),
             turnovers=tuple(
-                RebalanceTurnover(portfolio=name, turnover=None if np.isnan(turnover) else turnover)
-                for name, turnover in zip(months["portfolio"], months["turnover"].astype(float), strict=True)
+                RebalanceTurnover(portfolio=name, turnover=turnover) for name, turnover in turnovers.items()
             ),
-            mean_turnover=float(traded.mean()) if len(traded) else None,
+            mean_turnover=float(pd.Series(traded).mean()) if traded else None,
             checks=checks,
             benchmarks_of=self.run.hashes["bundle"],
             backtest_period=benchmarks.period,
             ignored_benchmarks=benchmarks.ignored,
             ledger=f"{LEDGERS}/{self.ledger.name}",
-            warnings=tuple(document["warnings"]),
+            warnings=ledger.warnings,
         )
 
     def _feature_drift(self, dataset: DatasetFile) -> tuple[MeasuredDrift | str, list[str]]:
-        """Drift of the features that the newest month was scored with, and those that the dataset has lost."""
+        """Drift of the features that the newest month was scored with, and those that the dataset lacks now."""
         plan = self.run.bundle.plan
         used = [source for source in plan.sources if source.kind is not SourceKind.ZERO]
         there = [
@@ -212,7 +209,7 @@ class _Evaluation:
             for source in used
             if all(column is None or dataset.has(column) for column in (source.left, source.right))
         ]
-        gone = [source.feature for source in used if source not in there]
+        missing = [source.feature for source in used if source not in there]
         kept = FeaturePlan(sources=tuple(there))
         settings = self.request.settings
         number, nth_session = settings.performance.reference_sessions, settings.schedule.nth_session
@@ -221,14 +218,14 @@ class _Evaluation:
         try:
             dataset = open_dataset(dataset.path, numeric=kept.columns)
         except Refusal as refusal:
-            return f"{refusal.what}: received {refusal.received}", gone
+            return f"{refusal.what}: received {refusal.received}", missing
         found = read_session_features(dataset, kept, [newest, *earlier])
         references = [found[day] for day in earlier if day in found]
         if newest not in found or not references or not there:
-            return f"the dataset has no rows of {newest} or of any as-of session before it", gone
+            return f"the dataset has no rows of {newest} or of any as-of session before it", missing
         return measure_drift(
             [s.feature for s in there], references, found[newest], settings.performance
-        ), gone
+        ), missing
 
     def _score_drift(self) -> MeasuredDrift | str:
         """Drift of the newest published scores, as they are.

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
-from apex_tasks.backtesting.result import daily_rows
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.dataset.session_days import last_session
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.performance.request import PerformanceRequest
-from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS, first_delisted
+from apex_tasks.performance.stored_ledgers import (
+    DAILY_FILE,
+    FILLS_FILE,
+    LEDGER_FILE,
+    LEDGERS,
+    MONTHS_FILE,
+    DelistedName,
+    LedgerDocument,
+    LedgerHashes,
+    LedgerMonthRow,
+)
+from apex_tasks.portfolio.daily_rows import daily_rows
+from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS, first_delisted
 from apex_tasks.portfolio.orders import Order
 from apex_tasks.published.ledger import (
     LedgerMonth,
@@ -24,10 +35,8 @@ from apex_tasks.published.ledger import (
 from apex_tasks.store import Artifact, Store, canonical_json, content_key, file_sha256
 from apex_tasks.tables import csv_bytes
 
-LEDGERS = "ledger"
-DAILY_FILE, FILLS_FILE, MONTHS_FILE, LEDGER_FILE = "daily.csv", "fills.csv", "months.csv", "ledger.json"
 FORMAT = 1
-"""Counts up when the files change their form, so that a ledger in an older one is made anew."""
+"""Counts up when the files change their form, so that a ledger in an older one is made again."""
 
 
 class LedgerReference(FrozenModel):
@@ -74,7 +83,7 @@ def mark_ledger(request: PerformanceRequest, store: Store) -> LedgerReference:
     dataset = open_dataset(request.dataset)
     chain, _ = published_chain(store, request.until)
     dataset_sha256 = file_sha256(dataset.path)
-    first = dt.date.fromisoformat(chain[0].artifact.details["as_of"])
+    first = chain[0].as_of
     last = max(last_session(dataset, request.until) or first, first)
     key = content_key(
         format=FORMAT,
@@ -99,14 +108,15 @@ def _mark(
     request: PerformanceRequest, store: Store, name: str, dataset_sha256: str, last: dt.date, synthetic: bool
 ) -> Artifact:
     ledger = read_published_ledger(store, request.dataset, request.until)
+    document = _document(ledger, dataset_sha256, last, synthetic)
     return store.write(
         LEDGERS,
         name,
         files={
             DAILY_FILE: csv_bytes(_daily_table(ledger)),
             FILLS_FILE: csv_bytes(_fills_table(ledger)),
-            MONTHS_FILE: csv_bytes(pd.DataFrame([_month(month) for month in ledger.months])),
-            LEDGER_FILE: canonical_json(_document(ledger, dataset_sha256, last, synthetic)),
+            MONTHS_FILE: csv_bytes(pd.DataFrame([_month_row(month).model_dump() for month in ledger.months])),
+            LEDGER_FILE: canonical_json(document.model_dump(mode="json")),
         },
         details={"sessions": len(ledger.days), "months": len(ledger.months)},
     )
@@ -139,60 +149,59 @@ def _fills_table(ledger: PublishedLedger) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["date", "portfolio", *Order.model_fields])
 
 
-def _month(month: LedgerMonth) -> dict[str, Any]:
-    ordered, traded = month.portfolio.orders(), month.traded
-    return {
-        "portfolio": month.portfolio.name,
-        "as_of": ordered.as_of,
-        "filled_on": None if month.fills is None else month.fills.as_of,
-        "value_before_jpy": None if traded is None else traded.portfolio_value_jpy,
-        "positions": len((traded or ordered).book.positions),
-        "trades": None if traded is None else len(traded.rows),
-        "turnover": None if traded is None else traded.turnover,
-        "cost_jpy": None if traded is None else traded.total_cost_jpy,
-        "estimated_turnover": ordered.turnover,
-        "estimated_cost_jpy": ordered.total_cost_jpy,
-        "unfilled_buys": " ".join(month.fills.unpriced_buys) if month.fills is not None else "",
-        "stale_sells": " ".join(month.fills.stale_sells) if month.fills is not None else "",
-    }
+def _month_row(month: LedgerMonth) -> LedgerMonthRow:
+    ordered, traded, fills = month.portfolio.orders(), month.traded, month.fills
+    return LedgerMonthRow(
+        portfolio=month.portfolio.name,
+        as_of=ordered.as_of,
+        filled_on=None if fills is None else fills.as_of,
+        value_before_jpy=None if traded is None else traded.portfolio_value_jpy,
+        positions=len((traded or ordered).book.positions),
+        trades=None if traded is None else len(traded.rows),
+        turnover=None if traded is None else traded.turnover,
+        cost_jpy=None if traded is None else traded.total_cost_jpy,
+        estimated_turnover=ordered.turnover,
+        estimated_cost_jpy=ordered.total_cost_jpy,
+        unfilled_buys="" if fills is None else " ".join(fills.unpriced_buys),
+        stale_sells="" if fills is None else " ".join(fills.stale_sells),
+    )
 
 
-def _document(ledger: PublishedLedger, dataset_sha256: str, last: dt.date, synthetic: bool) -> dict[str, Any]:
-    days = ledger.days
-    return {
-        "synthetic": synthetic,
-        "last_session": last,
-        "first_marked": days[0].session if days else None,
-        "last_marked": days[-1].session if days else None,
-        "sessions": len(days),
-        "capital_jpy": ledger.capital_jpy,
-        "performance": ledger.performance().model_dump(mode="json") if days else None,
-        "dividends_jpy": math.fsum(day.dividends_jpy for day in days),
-        "delisted": _delisted(ledger),
-        "warnings": [*ledger.warnings, *_warnings(ledger)],
-        "hashes": {
-            "dataset": dataset_sha256,
-            "portfolios": {month.portfolio.name: month.portfolio.content_hash for month in ledger.months},
-        },
-    }
+def _document(ledger: PublishedLedger, dataset_sha256: str, last: dt.date, synthetic: bool) -> LedgerDocument:
+    days, delisted = ledger.days, _delisted(ledger)
+    return LedgerDocument(
+        synthetic=synthetic,
+        last_session=last,
+        first_marked=days[0].session if days else None,
+        last_marked=days[-1].session if days else None,
+        sessions=len(days),
+        capital_jpy=ledger.capital_jpy,
+        performance=ledger.performance() if days else None,
+        dividends_jpy=math.fsum(day.dividends_jpy for day in days),
+        delisted=delisted,
+        warnings=(*ledger.warnings, *_fill_warnings(ledger), *_delisting_warnings(delisted)),
+        hashes=LedgerHashes(
+            dataset=dataset_sha256,
+            portfolios={month.portfolio.name: month.portfolio.content_hash for month in ledger.months},
+        ),
+    )
 
 
-def _delisted(ledger: PublishedLedger) -> list[dict[str, Any]]:
-    """Held names that stopped trading, with the price that they count as cash at."""
-    books = {day.session: day.book for day in ledger.days}
-    return [
-        {
-            "code": code,
-            "counted_as_cash_on": session,
-            "last_price_jpy": books[session].positions[code].last_price_jpy,
-            "last_price_date": books[session].positions[code].price_date,
-            "value_jpy": books[session].positions[code].value_jpy,
-        }
+def _delisted(ledger: PublishedLedger) -> tuple[DelistedName, ...]:
+    positions = {day.session: day.book.positions for day in ledger.days}
+    return tuple(
+        DelistedName(
+            code=code,
+            counted_as_cash_on=session,
+            last_price_jpy=positions[session][code].last_price_jpy,
+            last_price_date=positions[session][code].price_date,
+            value_jpy=positions[session][code].value_jpy,
+        )
         for code, session in first_delisted(ledger.days).items()
-    ]
+    )
 
 
-def _warnings(ledger: PublishedLedger) -> list[str]:
+def _fill_warnings(ledger: PublishedLedger) -> list[str]:
     warnings = []
     for month in ledger.months:
         if month.traded is None:
@@ -203,9 +212,12 @@ def _warnings(ledger: PublishedLedger) -> list[str]:
             warnings.append(
                 f"{month.portfolio.name}: not filled, no close that day: {', '.join(month.fills.unpriced_buys)}"
             )
-    warnings += [
-        f"{gone['code']} had no row for {DELISTED_AFTER_SESSIONS} sessions and counts as cash at its last price of "
-        f"{gone['last_price_date']}, {gone['last_price_jpy']:g} JPY"
-        for gone in _delisted(ledger)
-    ]
     return warnings
+
+
+def _delisting_warnings(delisted: Sequence[DelistedName]) -> list[str]:
+    return [
+        f"{name.code} had no row for {DELISTED_AFTER_SESSIONS} sessions and counts as cash at its last price of "
+        f"{name.last_price_date}, {name.last_price_jpy:g} JPY"
+        for name in delisted
+    ]

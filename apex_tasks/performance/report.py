@@ -1,23 +1,23 @@
-"""What a look at the live performance found, for people, machines and messages."""
+"""What a performance run found, for people, machines and messages."""
 
 from __future__ import annotations
 
 import datetime as dt
 
-from apex_tasks.frozen_model import FrozenModel
+from apex_tasks.frozen_model import StoredDocument
 from apex_tasks.performance.checks.check import Check
 from apex_tasks.performance.deviation import BenchmarkComparison, DeviationVerdict
 from apex_tasks.statistics.performance import Performance
 
 
-class RebalanceTurnover(FrozenModel):
+class RebalanceTurnover(StoredDocument):
     """One-way turnover of one month's fills, as a fraction; None until it is filled."""
 
     portfolio: str
     turnover: float | None
 
 
-class PerformanceReport(FrozenModel):
+class PerformanceReport(StoredDocument):
     """Live figures, their benchmarks, and the four checks.
 
     Attributes
@@ -73,7 +73,7 @@ class PerformanceReport(FrozenModel):
         """What the alert is about."""
         return tuple(found for found in self.comparisons if found.verdict is DeviationVerdict.DEVIATES)
 
-    def chance(self, comparison: BenchmarkComparison) -> str:
+    def interval_note(self, comparison: BenchmarkComparison) -> str:
         """What the interval of a live figure says of its benchmark; empty without one."""
         interval = self.intervals.get(comparison.metric)
         if interval is None or comparison.benchmark is None:

@@ -1,4 +1,4 @@
-"""What a look at the live performance is asked to do: inputs and days, resolved before any step."""
+"""What a performance run is asked to do: inputs and days, resolved before any step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PERFORMANCE_PARAMETERS = ("bundle", "dataset", "until")
 
 
 class PerformanceRequest(FrozenModel):
-    """A look at the live performance, complete: nothing later asks what day it is.
+    """A performance run, complete: nothing later asks what day it is.
 
     Attributes
     ----------
     bundle
-        Where the bundle lies that next month will be scored with; None: none is named, so none is checked.
+        The bundle that next month will be scored with; None: none is named, so none is checked.
     dataset
-        Where the dataset lies.
+        The dataset to mark with.
     until
         Last day to mark, and to count published months.
     due
@@ -41,7 +41,7 @@ class PerformanceRequest(FrozenModel):
 def resolve_performance_request(
     parameters: Mapping[str, Any], *, moment: dt.datetime, settings: ApexSettings, calendar: TseCalendar
 ) -> PerformanceRequest:
-    """Resolve a look's inputs and days.
+    """Resolve a performance run's inputs and days.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def resolve_performance_request(
         Any of `PERFORMANCE_PARAMETERS`; `until` is an ISO date. None, empty and absent mean the setting, and for
         `until` the Tokyo date of `moment`.
     moment
-        When the look is due. Without `until` the dataset should hold the session before that day, as it should at
+        When the run is due. Without `until` the dataset should hold the session before that day, as it should at
         a rebalance; with it, the last session up to it.
 
     Raises

@@ -1,4 +1,4 @@
-"""One look at the live performance: mark the ledger, then judge it."""
+"""A performance run: mark the ledger, then evaluate it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.monitoring.gauges import performance_gauges
 from apex_tasks.monitoring.statsd import Metrics
+from apex_tasks.performance.gauges import performance_gauges
 from apex_tasks.performance.judge_performance import PerformanceReference, judge_performance
-from apex_tasks.performance.mark_ledger import LEDGERS, LedgerReference, mark_ledger
+from apex_tasks.performance.mark_ledger import LedgerReference, mark_ledger
 from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.performance.request import PerformanceRequest
+from apex_tasks.performance.stored_ledgers import LEDGERS
 from apex_tasks.performance.stored_reports import read_report
 from apex_tasks.published.portfolio import published_dates
 from apex_tasks.store import Store
@@ -32,9 +33,9 @@ class PerformanceRun:
     Attributes
     ----------
     request
-        What to look at.
+        Inputs and days.
     store
-        Where portfolios lie, and ledger and judgement are kept.
+        Where portfolios, ledgers and evaluations are stored.
     calendar
         TSE sessions.
     log
@@ -53,7 +54,7 @@ class PerformanceRun:
 
     @property
     def nothing_published(self) -> bool:
-        """Whether there is nothing to look at yet."""
+        """Whether there is nothing to evaluate yet."""
         return all(day > self.request.until for day in published_dates(self.store))
 
     def mark_ledger(self) -> LedgerReference:
@@ -68,7 +69,7 @@ class PerformanceRun:
         return ledger
 
     def judge_performance(self, ledger: LedgerReference | Mapping[str, Any]) -> PerformanceReference:
-        """Compare with the benchmarks and answer the four checks, or find that in the store."""
+        """Compare with the benchmarks and run the four checks, or find that in the store."""
         with self.metrics.step("judge_performance"):
             reference = judge_performance(
                 self.request, LedgerReference.model_validate(ledger), self.store, self.calendar
@@ -81,14 +82,14 @@ class PerformanceRun:
         return reference
 
     def _is_newest(self, report: PerformanceReport) -> bool:
-        """Whether no ledger in the store knows a later session: a look back leaves the gauges alone."""
+        """Whether no ledger in the store knows a later session: a run for an earlier day leaves the gauges alone."""
         return all(
             name[: len("2000-01-01")] <= str(report.last_session) for name in self.store.names(LEDGERS)
         )
 
 
 def run_performance(run: PerformanceRun) -> PerformanceReport:
-    """Run both steps and read the judgement back.
+    """Run both steps and read the evaluation back.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def run_performance(run: PerformanceRun) -> PerformanceReport:
 
 
 def summary_lines(report: PerformanceReport) -> list[str]:
-    """The judgement in a few lines."""
+    """The evaluation in a few lines."""
     return [
         *(f"{comparison.verdict.upper()}: {comparison}" for comparison in report.comparisons),
         *(f"{check.name}: {check.verdict.upper()}, {check.finding}" for check in report.checks),

@@ -1,4 +1,4 @@
-"""Judgements of the live performance in the store: `performance/<last session>-<key>`."""
+"""Evaluations of the live performance in the store: `performance/<last session>-<key>`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ PERFORMANCE_FILE, DRIFT_FILE = "performance.json", "drift.csv"
 
 
 def read_report(store: Store, name: str) -> PerformanceReport:
-    """Read a judgement back.
+    """Read an evaluation back.
 
     Raises
     ------
     Refusal
         It is not in the store, or was changed there.
     """
-    return PerformanceReport.model_validate(store.get(PERFORMANCES, name).read_json(PERFORMANCE_FILE))
+    return store.get(PERFORMANCES, name).read_document(PERFORMANCE_FILE, PerformanceReport)
 
 
 def newest_report(store: Store) -> PerformanceReport | None:
-    """The judgement of the latest session, of several the one that was written last; None before the first.
+    """The evaluation of the latest session, of several the one that was written last; None before the first.
 
     Raises
     ------

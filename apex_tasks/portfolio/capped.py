@@ -14,7 +14,8 @@ from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book, is_price
 from apex_tasks.portfolio.orders import Orders, trade
 from apex_tasks.portfolio.selection import Candidates
-from apex_tasks.portfolio.weights import Note, TargetWeights, one_way_turnover, score_after_costs
+from apex_tasks.portfolio.turnover import one_way_turnover
+from apex_tasks.portfolio.weights import Note, TargetWeights, score_after_costs
 from apex_tasks.settings import PortfolioSettings
 
 LOT_SHARES = 100

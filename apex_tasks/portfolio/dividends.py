@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from apex_tasks.portfolio.splits import LEAST_SPLIT
+from apex_tasks.portfolio.splits import MIN_SPLIT
 
-LEAST_DIVIDEND = 1e-4
+MIN_DIVIDEND = 1e-4
 """A yield below this is noise: 1 bp."""
-MOST_DECIMALS = 4
+MAX_DECIMALS = 4
 EXACT = 1e-9
 
 
@@ -56,14 +56,14 @@ def dividends_per_share(
     for code in sorted(before.keys() & after.keys()):
         old, new = before[code], after[code]
         step = new.ratio / old.ratio - 1
-        if max(LEAST_DIVIDEND, _rounding(old) + _rounding(new)) < step < LEAST_SPLIT:
+        if max(MIN_DIVIDEND, _rounding(old) + _rounding(new)) < step < MIN_SPLIT:
             paid[code] = old.close_jpy * (1 - old.ratio / new.ratio)
     return paid
 
 
 def _rounding(row: AdjustedClose) -> float:
     """Largest relative error that the decimals of an adjusted close allow; 0 where it has more than four."""
-    for decimals in range(MOST_DECIMALS + 1):
+    for decimals in range(MAX_DECIMALS + 1):
         scaled = row.adjusted_jpy * 10**decimals
         if abs(scaled - round(scaled)) <= EXACT * scaled:
             return 0.5 / scaled

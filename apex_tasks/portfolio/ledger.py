@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from apex_tasks.dataset.price_history import PriceHistory
 from apex_tasks.dataset.prices import ADJUSTMENT, ADV
-from apex_tasks.dataset.schema import CLOSE, CODE, DATE
+from apex_tasks.dataset.schema import CLOSE, CODE
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book
+from apex_tasks.portfolio.delisting import Listings
 from apex_tasks.portfolio.dividends import AdjustedClose, dividends_per_share
 from apex_tasks.portfolio.orders import Orders, settle
 from apex_tasks.portfolio.splits import share_factors
 from apex_tasks.refusal import Refusal
 
-LARGEST_MOVE = 10.0
+MAX_MOVE = 10.0
 """Most that a held stock's value may change by on the session of a split, as a factor, up or down."""
-DELISTED_AFTER_SESSIONS = 20
-"""A held stock without a row for this many sessions is taken for delisted."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,8 @@ class LedgerDay:
     split_codes
         Held stocks whose number of shares changed.
     delisted
-        Held stocks without a row for `DELISTED_AFTER_SESSIONS` sessions. The book keeps them at their last price, as
-        the orders of the next rebalance do; the ledger counts them as cash.
+        Held stocks that are taken for delisted, see `portfolio.delisting`. The book keeps them at their last price,
+        as the orders of the next rebalance do; the ledger counts them as cash.
     """
 
     session: dt.date
@@ -59,15 +57,6 @@ class LedgerDay:
         """Cash, with the names taken for delisted closed at their last price."""
         positions = self.book.positions
         return math.fsum((self.book.cash_jpy, *(positions[code].value_jpy for code in self.delisted)))
-
-
-def first_delisted(days: Iterable[LedgerDay]) -> dict[str, dt.date]:
-    """Code -> session on which a held name first counted as delisted, in that order."""
-    found: dict[str, dt.date] = {}
-    for day in days:
-        for code in day.delisted:
-            found.setdefault(code, day.session)
-    return found
 
 
 @dataclass(frozen=True)
@@ -120,7 +109,7 @@ def carry_forward(
     sessions = [day for day in all_sessions if day >= fill_date]
     history = history.of(before.positions.keys() | {order.code for order in ordered.rows})
     adjustments = _Adjustments(history, ordered.as_of)
-    listings = _Listings(history, all_sessions)
+    listings = Listings(history, all_sessions)
     days: list[LedgerDay] = []
     fills, book = None, ordered.book
     if sessions and sessions[0] == fill_date:
@@ -137,12 +126,12 @@ def carry_forward(
         )
         book = fills.book
         split = _split_codes(before, factors)
-        days.append(LedgerDay(fill_date, book, fills, paid, split, listings.gone(book, fill_date)))
+        days.append(LedgerDay(fill_date, book, fills, paid, split, listings.delisted(book, fill_date)))
     for session in sessions[len(days) :]:
         factors, dividends = adjustments.until(session)
         paid, split = _paid(book, dividends), _split_codes(book, factors)
         book = _with_cash(book, paid).roll(factors).mark(history.on(session, CLOSE), session)
-        days.append(LedgerDay(session, book, None, paid, split, listings.gone(book, session)))
+        days.append(LedgerDay(session, book, None, paid, split, listings.delisted(book, session)))
     return CarriedBook(book.mark({}, until), tuple(days), fills)
 
 
@@ -167,34 +156,12 @@ class _Adjustments:
         return factors, dividends
 
 
-class _Listings:
-    """For how many sessions stocks have had no row."""
-
-    def __init__(self, history: PriceHistory, sessions: Sequence[dt.date]) -> None:
-        self._sessions = sessions
-        self._rows: dict[str, list[dt.date]] = {}
-        for code, day in zip(history.frame[CODE], history.frame[DATE], strict=True):
-            self._rows.setdefault(code, []).append(day)
-
-    def gone(self, book: Book, session: dt.date) -> tuple[str, ...]:
-        """Held stocks that are taken for delisted on a session, by Code."""
-        return tuple(
-            code for code in book.positions if self._absent(code, session) >= DELISTED_AFTER_SESSIONS
-        )
-
-    def _absent(self, code: str, session: dt.date) -> int:
-        rows = self._rows.get(code, [])
-        seen = bisect_right(rows, session)
-        since = bisect_right(self._sessions, rows[seen - 1]) if seen else 0
-        return bisect_right(self._sessions, session) - since
-
-
 def _require_fit(
     code: str, session: dt.date, factor: float, before: AdjustedClose, after: AdjustedClose
 ) -> None:
     """Refuse a split that the raw closes do not show: it would multiply money that is not there."""
     move = factor * after.close_jpy / before.close_jpy
-    if not 1 / LARGEST_MOVE <= move <= LARGEST_MOVE:
+    if not 1 / MAX_MOVE <= move <= MAX_MOVE:
         raise Refusal(
             "a split does not fit the closes around it",
             expected=f"a close of about {before.close_jpy / factor:g} JPY after {factor:g} new shares per old one",

@@ -17,8 +17,7 @@ from apex_tasks.portfolio.capped import capped_rebalance
 from apex_tasks.portfolio.hysteresis import Hysteresis
 from apex_tasks.portfolio.neutralisation import Neutralised, neutralise
 from apex_tasks.portfolio.orders import Orders, estimate_orders
-from apex_tasks.portfolio.ranking import SCORE, rank_table
-from apex_tasks.portfolio.selection import Candidates, select_candidates
+from apex_tasks.portfolio.selection import SCORE, Candidates, rank_table, select_candidates
 from apex_tasks.portfolio.weights import TargetWeights, target_weights
 from apex_tasks.settings import ApexSettings, EnhancedSettings, Policy, SelectionSettings
 

@@ -14,7 +14,7 @@ from apex_tasks.refusal import Refusal
 NO_SECTOR = "no sector"
 """Name of the column of stocks without a sector."""
 
-LEAST_SPREAD = 1e-6
+MIN_SPREAD = 1e-6
 """Standard deviation below which scores count as equal, in units of the score."""
 
 RELATIVE_ROUNDING = 1e-12
@@ -154,7 +154,7 @@ def neutralise(
         return Neutralised(old, reason, r_squared, t or {}, missing, 0)
 
     spread = float(raw.std()) if len(raw) else 0.0
-    if spread < LEAST_SPREAD:
+    if spread < MIN_SPREAD:
         return unchanged(NeutralisationOutcome.EQUAL_SCORES)
     if not names:
         return unchanged(NeutralisationOutcome.NO_FACTOR)
@@ -175,7 +175,7 @@ def neutralise(
 
     left = z - gamma * fit
     left -= left.mean()
-    if left.std() < LEAST_SPREAD:
+    if left.std() < MIN_SPREAD:
         return unchanged(NeutralisationOutcome.NO_SPREAD_LEFT, r_squared, t_statistics)
     change = mean + spread * left / left.std() - raw
     bound = clip_sigma * spread

@@ -14,8 +14,8 @@ from apex_tasks.market.costs import BPS, CostModel
 from apex_tasks.portfolio.book import Book, Position, is_price
 from apex_tasks.refusal import Refusal
 
-LEAST_WEIGHT_CHANGE = 1e-6
-LEAST_SHARES = 1e-6
+MIN_WEIGHT_CHANGE = 1e-6
+MIN_SHARES = 1e-6
 """A position that would keep no more shares than this is closed."""
 
 
@@ -141,7 +141,7 @@ def estimate_orders(
     for code in sorted(weights.keys() | target_weights.keys()):
         target = target_weights.get(code, 0.0)
         change = target - weights.get(code, 0.0)
-        if abs(change) < LEAST_WEIGHT_CHANGE:
+        if abs(change) < MIN_WEIGHT_CHANGE:
             continue
         if change > 0 and not is_price(close_jpy.get(code)):
             unpriced.append(code)
@@ -201,7 +201,7 @@ def settle(
         ordered = order.shares * share_factor.get(order.code, 1.0)
         if order.side is Side.BUY and not is_price(close_jpy.get(order.code)):
             unpriced.append(order.code)
-        elif order.side is Side.SELL and ordered > _held(order.code, book) + LEAST_SHARES:
+        elif order.side is Side.SELL and ordered > _held(order.code, book) + MIN_SHARES:
             raise Refusal(
                 "an order sells more shares than are held",
                 expected=f"at most {_held(order.code, book)} shares",
@@ -248,7 +248,7 @@ def trade(
     held = np.array([_held(code, book) for code in codes], dtype=np.float64)
     traded = np.array([shares[code] for code in codes], dtype=np.float64)
     signed = np.array([value_jpy[code] for code in codes], dtype=np.float64)
-    closing = (traded < 0) & (held + traded <= LEAST_SHARES)
+    closing = (traded < 0) & (held + traded <= MIN_SHARES)
     traded = np.where(closing, -held, traded)
     # Not shares times price: a last bit more can lift a round value into the next commission tier.
     signed = np.where(closing, -held * price, signed)

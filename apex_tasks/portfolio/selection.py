@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from apex_tasks.dataset.schema import CODE
 from apex_tasks.portfolio.hysteresis import Hysteresis, select_with_hysteresis
 from apex_tasks.refusal import Refusal
 
-AUTOSUPPLY_FACTOR = 1.5
-AUTOSUPPLY_MIN_RATIO = 0.15
+SCORE, RANK = "Score", "Rank"
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +117,23 @@ def rank(codes: Sequence[str], scores: NDArray[np.float32]) -> NDArray[np.intp]:
     return np.lexsort((names, -scores))
 
 
+def rank_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores of one session as a ranking.
+
+    Parameters
+    ----------
+    scores
+        `Code` str and `Score` float32, in any order.
+
+    Returns
+    -------
+    DataFrame
+        `Code`, `Score`, `Rank` int64 (1 = best, ties by Code), best first.
+    """
+    ranked = scores.sort_values([SCORE, CODE], ascending=[False, True], kind="stable", ignore_index=True)
+    return ranked.assign(**{RANK: np.arange(1, len(ranked) + 1, dtype=np.int64)})
+
+
 def select_by_percentile(
     codes: Sequence[str],
     scores: NDArray[np.float32],
@@ -178,21 +195,6 @@ def _gate_of(hysteresis: Hysteresis, pool_codes: Sequence[str]) -> Gate:
     )
     mask = np.isin(np.array(pool_codes, dtype=np.str_), np.array(chosen, dtype=np.str_))
     return Gate(mask, None, fallback=False, wanted=hysteresis.entry_k)
-
-
-def autosupply_ratio(top_k: int, n: int) -> float:
-    """Gate ratio that supplies half as many names again as are held: ``ceil(1.5 * top_k) / n`` in [0.15, 1].
-
-    Examples
-    --------
-    >>> autosupply_ratio(35, 70)
-    0.7571428571428571
-    >>> autosupply_ratio(35, 3_900), autosupply_ratio(35, 20)
-    (0.15, 1.0)
-    """
-    if n < 1:
-        raise ValueError(f"n: expected=1 or more, received={n}")
-    return min(1.0, max(AUTOSUPPLY_MIN_RATIO, math.ceil(AUTOSUPPLY_FACTOR * top_k) / n))
 
 
 def select_candidates(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-LEAST_SPLIT = 0.02
-LARGEST_TERM = 100
+MIN_SPLIT = 0.02
+MAX_TERM = 100
 
 
 def share_factors(
@@ -35,7 +35,7 @@ def share_factors(
     factors = {}
     for code in sorted(adjustment_before.keys() & adjustment_after.keys()):
         ratio = adjustment_after[code] / adjustment_before[code]
-        if abs(ratio - 1) >= LEAST_SPLIT:
+        if abs(ratio - 1) >= MIN_SPLIT:
             factors[code] = float(_nearest_fraction(ratio))
     return factors
 
@@ -43,4 +43,4 @@ def share_factors(
 def _nearest_fraction(ratio: float) -> Fraction:
     if ratio < 1:
         return 1 / _nearest_fraction(1 / ratio)
-    return Fraction(ratio).limit_denominator(LARGEST_TERM)
+    return Fraction(ratio).limit_denominator(MAX_TERM)

@@ -11,6 +11,7 @@ import numpy as np
 
 from apex_tasks.market.costs import BPS, CostModel
 from apex_tasks.portfolio.selection import Candidates
+from apex_tasks.portfolio.turnover import one_way_turnover
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import PortfolioSettings
 
@@ -191,19 +192,6 @@ def score_after_costs(
         adjusted_scores=dict(zip(pool, adjusted.tolist(), strict=True)),
         best_first=tuple(pool[position] for position in np.argsort(-adjusted, kind="stable")),
     )
-
-
-def one_way_turnover(before: Mapping[str, float], after: Mapping[str, float]) -> float:
-    """Half the sum of absolute weight changes: replacing a whole book is 1, filling an empty one 0.5.
-
-    Examples
-    --------
-    >>> one_way_turnover({"13010": 1.0}, {"72030": 1.0}), one_way_turnover({}, {"72030": 1.0})
-    (1.0, 0.5)
-    """
-    codes = before.keys() | after.keys()
-    # fsum rounds once, so the order of the codes cannot change the last bit.
-    return math.fsum(abs(after.get(code, 0.0) - before.get(code, 0.0)) for code in codes) / 2
 
 
 @dataclass(frozen=True)

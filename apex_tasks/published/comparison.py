@@ -12,10 +12,10 @@ from typing import Any
 
 from apex_tasks.frozen_model import StoredDocument
 from apex_tasks.published.portfolio import PORTFOLIO_FILE, SCORES_FILE, PublishedPortfolio
-from apex_tasks.published.run_document import RunDocument, damaged
+from apex_tasks.published.run_document import RunDocument
 from apex_tasks.refusal import Refusal
 from apex_tasks.statistics.rank_ic import rank_ic
-from apex_tasks.store import Artifact
+from apex_tasks.store import Artifact, damaged
 
 HOLDING_COLUMNS = ("code", "sector", "weight")
 
@@ -68,7 +68,7 @@ class NameChange:
     Attributes
     ----------
     sector
-        From the later look where it has one.
+        From the later month where it has one.
     weight_before, weight_after
         Fractions; 0 where it is not held.
     rank_before, rank_after

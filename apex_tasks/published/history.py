@@ -9,17 +9,17 @@ from typing import Self
 from pydantic import model_validator
 
 from apex_tasks.dataset.market_returns import MarketReturns
-from apex_tasks.frozen_model import FrozenModel
+from apex_tasks.frozen_model import StoredDocument
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import LedgerDay
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.published.portfolio import HISTORY_FILE, PublishedPortfolio
 
 FORMAT = 1
-"""Counts up when the history changes its form or meaning, so that a plan with an older one is made anew."""
+"""Counts up when the history changes its form or meaning, so that a plan with an older one is made again."""
 
 
-class HistoryMonth(FrozenModel):
+class HistoryMonth(StoredDocument):
     """One rebalance as it was ordered, at the closes of its as-of session.
 
     Attributes
@@ -68,7 +68,7 @@ class HistoryMonth(FrozenModel):
         )
 
 
-class History(FrozenModel):
+class History(StoredDocument):
     """A chain of months from cash, or from the oldest published month that is known, to this one.
 
     Attributes
@@ -124,7 +124,7 @@ def published_history(portfolio: PublishedPortfolio) -> History:
     if not has_history(portfolio):
         before, orders = portfolio.book_before(), portfolio.orders()
         return History.start(HistoryMonth.of(portfolio.rebalance_date, before, orders, portfolio.name))
-    history = History.model_validate(portfolio.artifact.read_json(HISTORY_FILE))
+    history = portfolio.artifact.read_document(HISTORY_FILE, History)
     last = history.months[-1].model_copy(update={"portfolio": portfolio.name})
     return history.model_copy(update={"months": (*history.months[:-1], last)})
 

@@ -47,7 +47,7 @@ class PublishedLedger:
     months
         Oldest first.
     days
-        One per session of the dataset from the first fill on; each month starts anew from its published book.
+        One per session of the dataset from the first fill on; each month starts again from its published book.
     capital_jpy
         Cash before the first month.
     warnings

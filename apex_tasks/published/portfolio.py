@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
+from apex_tasks.frozen_model import StoredDocument
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.published.run_document import ExecutionDocument, RunDocument, read_execution, read_run
@@ -21,6 +22,28 @@ SCORES_FILE, PORTFOLIO_FILE, ORDERS_FILE, BOOK_FILE = RESULT_FILES = (
 REPORT_FILE = "report.html"
 HISTORY_FILE = "history.json"
 """The months and sessions up to this one; months of before it was written lack it."""
+
+
+class BookDocument(StoredDocument):
+    """Content of book.json.
+
+    Attributes
+    ----------
+    before
+        The book that the orders start from, marked at the as-of close.
+    orders
+        The orders, estimated at the as-of close.
+    """
+
+    before: Book
+    orders: Orders
+
+
+class PortfolioDetails(StoredDocument):
+    """What the manifest of a published month says of it."""
+
+    rebalance_date: dt.date
+    as_of: dt.date
 
 
 @dataclass(frozen=True)
@@ -49,7 +72,7 @@ class PublishedPortfolio:
     @property
     def as_of(self) -> dt.date:
         """Session whose close decided."""
-        return dt.date.fromisoformat(self.artifact.details["as_of"])
+        return PortfolioDetails.model_validate(self.artifact.details).as_of
 
     @property
     def content_hash(self) -> str:
@@ -66,11 +89,14 @@ class PublishedPortfolio:
 
     def book_before(self) -> Book:
         """The book that the orders start from, marked at the as-of close."""
-        return Book.model_validate(self.artifact.read_json(BOOK_FILE)["before"])
+        return self._book().before
 
     def orders(self) -> Orders:
         """The orders, estimated at the as-of close."""
-        return Orders.model_validate(self.artifact.read_json(BOOK_FILE)["orders"])
+        return self._book().orders
+
+    def _book(self) -> BookDocument:
+        return self.artifact.read_document(BOOK_FILE, BookDocument)
 
 
 def published_months(store: Store, until: dt.date | None = None) -> list[PublishedPortfolio]:
@@ -128,7 +154,7 @@ def rebalance_dates(store: Store) -> list[dt.date]:
         return [dt.date.fromisoformat(name) for name in names]
     except ValueError as error:
         raise Refusal(
-            "a folder among the published portfolios is none of theirs",
+            "a folder among the published portfolios is unexpected",
             expected="only rebalance dates, YYYY-MM-DD",
             received=error,
             where=store.root / PORTFOLIOS,

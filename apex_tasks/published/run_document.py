@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TypeVar
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from apex_tasks.dataset.features import FeaturePlan
-from apex_tasks.frozen_model import StoredDocument, first_fault
+from apex_tasks.frozen_model import StoredDocument
 from apex_tasks.monitoring.alerts import Alert
-from apex_tasks.refusal import Refusal
 from apex_tasks.settings import AlertThreshold, Normalization, SelectionSettings
 from apex_tasks.store import Artifact
 
 RUN_FILE, EXECUTION_FILE = "run.json", "execution.json"
-
-_Document = TypeVar("_Document", bound=StoredDocument)
 
 
 class ParentPortfolio(StoredDocument):
@@ -206,7 +202,7 @@ def read_run(artifact: Artifact) -> RunDocument:
     Refusal
         It was changed after it was written, or is none.
     """
-    return _parsed(RunDocument, artifact, RUN_FILE)
+    return artifact.read_document(RUN_FILE, RunDocument)
 
 
 def read_execution(artifact: Artifact) -> ExecutionDocument:
@@ -217,24 +213,4 @@ def read_execution(artifact: Artifact) -> ExecutionDocument:
     Refusal
         It was changed after it was written, or is none.
     """
-    return _parsed(ExecutionDocument, artifact, EXECUTION_FILE)
-
-
-def _parsed(model: type[_Document], artifact: Artifact, name: str) -> _Document:
-    try:
-        return model.model_validate_json(artifact.read_bytes(name))
-    except (OSError, LookupError, ValidationError) as error:
-        raise damaged(artifact, name, error) from None
-
-
-def damaged(artifact: Artifact, name: str, error: Exception) -> Refusal:
-    """The refusal for a file that is there and says nothing."""
-    return Refusal(
-        "a file in the store cannot be read",
-        expected="the file as its manifest describes it",
-        received=first_fault(error)
-        if isinstance(error, ValidationError)
-        else f"{type(error).__name__}: {error}",
-        where=artifact.folder / name,
-        remedy="Run `apex audit verify`; bring the folder back from a backup.",
-    )
+    return artifact.read_document(EXECUTION_FILE, ExecutionDocument)

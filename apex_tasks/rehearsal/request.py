@@ -16,7 +16,7 @@ from apex_tasks.settings import ApexSettings
 
 REHEARSAL_PARAMETERS = ("bundle", "dataset", "sessions", "months")
 SESSIONS, MONTHS = 5, 3
-MOST_SESSIONS, MOST_MONTHS = 60, 120
+MAX_SESSIONS, MAX_MONTHS = 60, 120
 
 
 class RehearsalRequest(FrozenModel):
@@ -38,8 +38,8 @@ class RehearsalRequest(FrozenModel):
 
     bundle: str
     dataset: str
-    sessions: Annotated[int, Field(ge=1, le=MOST_SESSIONS)] = SESSIONS
-    months: Annotated[int, Field(ge=1, le=MOST_MONTHS)] = MONTHS
+    sessions: Annotated[int, Field(ge=1, le=MAX_SESSIONS)] = SESSIONS
+    months: Annotated[int, Field(ge=1, le=MAX_MONTHS)] = MONTHS
     today: dt.date
     settings: ApexSettings
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from apex_tasks.portfolio.orders import LEAST_WEIGHT_CHANGE
+from apex_tasks.portfolio.orders import MIN_WEIGHT_CHANGE
 from apex_tasks.published.history import History
 from apex_tasks.report.month import ReportedMonth
 
@@ -61,7 +61,7 @@ def changes_of(month: ReportedMonth) -> Changes:
         WeightChange(code, weights_before.get(code, 0.0), weights_after.get(code, 0.0))
         for code in sorted(held.keys() | before.keys())
     ]
-    moved = [found for found in moved if abs(found.change) >= LEAST_WEIGHT_CHANGE]
+    moved = [found for found in moved if abs(found.change) >= MIN_WEIGHT_CHANGE]
     value, market = _since_last_month(month.history)
     return Changes(
         entered=tuple(code for code in sorted(held) if code not in before),

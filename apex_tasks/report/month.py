@@ -11,9 +11,9 @@ import pandas as pd
 from apex_tasks.dataset.schema import CODE
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.orders import Orders
-from apex_tasks.portfolio.ranking import RANK
+from apex_tasks.portfolio.selection import RANK
 from apex_tasks.published.history import History
-from apex_tasks.published.portfolio import BOOK_FILE, HISTORY_FILE, PORTFOLIO_FILE, SCORES_FILE
+from apex_tasks.published.portfolio import BOOK_FILE, HISTORY_FILE, PORTFOLIO_FILE, SCORES_FILE, BookDocument
 from apex_tasks.published.run_document import RunDocument
 from apex_tasks.store import Artifact
 from apex_tasks.tables import read_csv, read_table
@@ -54,14 +54,14 @@ class ReportedMonth:
     def read(cls, run: RunDocument, plan: Artifact, parent: Artifact | None) -> Self:
         """Read the files, each checked against its manifest."""
         scores = read_table(plan, SCORES_FILE)
-        book = plan.read_json(BOOK_FILE)
+        book = plan.read_document(BOOK_FILE, BookDocument)
         return cls(
             run=run,
             scores=scores,
             positions=read_csv(plan, PORTFOLIO_FILE),
-            before=Book.model_validate(book["before"]),
-            orders=Orders.model_validate(book["orders"]),
-            history=History.model_validate(plan.read_json(HISTORY_FILE)),
+            before=book.before,
+            orders=book.orders,
+            history=plan.read_document(HISTORY_FILE, History),
             ranks=_ranks(scores),
             parent_ranks={} if parent is None else _ranks(read_table(parent, SCORES_FILE)),
         )

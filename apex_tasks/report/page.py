@@ -17,7 +17,7 @@ from apex_tasks.market.costs import BPS
 from apex_tasks.market.sectors import sector_names
 from apex_tasks.monitoring import alerts
 from apex_tasks.portfolio.orders import Orders, Side
-from apex_tasks.portfolio.ranking import SCORE
+from apex_tasks.portfolio.selection import SCORE
 from apex_tasks.published.run_document import RunDocument
 from apex_tasks.report.changes import changes_of, market_index
 from apex_tasks.report.charts.equity import drawdowns, equity_chart

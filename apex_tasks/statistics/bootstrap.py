@@ -15,10 +15,10 @@ from apex_tasks.refusal import Refusal
 Statistic = Callable[[npt.NDArray[np.float64]], float]
 """A figure of one series, such as its mean; not a number where it is undefined."""
 
-LEAST_OBSERVATIONS = 12
+MIN_OBSERVATIONS = 12
 """A year of months. The choice of a block length looks at lags that shorter series do not have."""
 
-LEAST_REPETITIONS = 200
+MIN_REPETITIONS = 200
 """Below this many, the ends of a 95 % interval rest on fewer than five resampled figures."""
 
 
@@ -66,7 +66,7 @@ def bootstrap_interval(
     Returns are dependent: volatility comes in clusters, and overlapping horizons share their days. Blocks of
     neighbouring observations keep that dependence, where drawing single days would break it and give intervals
     that are too narrow. The series is bent into a circle, blocks of a fixed length are drawn from it until the
-    length is reached (Politis and Romano 1992), and the interval lies between the ``(1 - level) / 2`` and
+    length is reached (Politis and Romano 1992), and the interval is between the ``(1 - level) / 2`` and
     ``(1 + level) / 2`` linear quantiles of the resampled figures (Efron 1979).
 
     Parameters
@@ -90,7 +90,7 @@ def bootstrap_interval(
     Raises
     ------
     Refusal
-        The series is too short for two blocks or for `LEAST_OBSERVATIONS`, holds what is no number, or has no
+        The series is too short for two blocks or for `MIN_OBSERVATIONS`, holds what is no number, or has no
         spread; or the statistic is undefined for the series or for a resampled one.
     ValueError
         Level, repetitions or a block length is out of its range.
@@ -162,8 +162,8 @@ def _interval(
 ) -> Interval:
     if not 0 < level < 1:
         raise ValueError(f"level: expected=between 0 and 1, received={level}")
-    if repetitions < LEAST_REPETITIONS:
-        raise ValueError(f"repetitions: expected=at least {LEAST_REPETITIONS}, received={repetitions}")
+    if repetitions < MIN_REPETITIONS:
+        raise ValueError(f"repetitions: expected=at least {MIN_REPETITIONS}, received={repetitions}")
     length = len(series[0])
     block = _block_length(series, block_sessions, least_block_sessions)
     if 2 * block > length:
@@ -214,8 +214,8 @@ def _checked(series: npt.ArrayLike) -> npt.NDArray[np.float64]:
     values = np.asarray(series, dtype=np.float64)
     if values.ndim != 1:
         raise ValueError(f"series: expected=one dimension, received={values.ndim}")
-    if len(values) < LEAST_OBSERVATIONS:
-        raise _degenerate(f"at least {LEAST_OBSERVATIONS} observations", len(values))
+    if len(values) < MIN_OBSERVATIONS:
+        raise _degenerate(f"at least {MIN_OBSERVATIONS} observations", len(values))
     broken = ~np.isfinite(values)
     if broken.any():
         raise _degenerate("finite numbers", f"{broken.sum()} of {len(values)} not finite")

@@ -1,7 +1,7 @@
 """Is a Sharpe ratio more than luck: probabilistic and deflated Sharpe ratios.
 
 All ratios in here are per period (a day of daily returns, a month of monthly ones), never annualised. The functions
-take series of returns and reckon the ratios themselves; what is passed between them has the type `PerPeriodSharpe`.
+take series of returns and compute the ratios themselves; what is passed between them has the type `PerPeriodSharpe`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PerPeriodSharpe = NewType("PerPeriodSharpe", float)
 
 ZERO = PerPeriodSharpe(0.0)
 
-LEAST_PERIODS = 3
+MIN_PERIODS = 3
 """Skewness and kurtosis of two returns say nothing."""
 
 
@@ -43,7 +43,7 @@ def per_period_sharpe(returns: npt.ArrayLike) -> PerPeriodSharpe:
 
 
 def probabilistic_sharpe_ratio(returns: npt.ArrayLike, *, benchmark: PerPeriodSharpe = ZERO) -> float:
-    """Probability that the true Sharpe ratio lies above a benchmark ratio, by Bailey and Lopez de Prado (2012).
+    """Probability that the true Sharpe ratio is above a benchmark ratio, by Bailey and Lopez de Prado (2012).
 
     With the ratio s and benchmark b per period, n periods, skewness g3 and kurtosis g4 (3 for the normal law)::
 
@@ -116,7 +116,7 @@ def expected_maximum_sharpe(
 def deflated_sharpe_ratio(
     returns: npt.ArrayLike, trials: Sequence[npt.ArrayLike], *, independent_trials: int | None = None
 ) -> float:
-    """Probability that the true Sharpe ratio lies above what the best of so many trials has by luck.
+    """Probability that the true Sharpe ratio is above what the best of so many trials has by luck.
 
     The probabilistic Sharpe ratio with `expected_maximum_sharpe` as its benchmark (Bailey and Lopez de Prado 2014).
 
@@ -144,8 +144,8 @@ def _checked(returns: npt.ArrayLike) -> npt.NDArray[np.float64]:
     values = np.asarray(returns, dtype=np.float64)
     if values.ndim != 1:
         raise ValueError(f"returns: expected=one dimension, received={values.ndim}")
-    if len(values) < LEAST_PERIODS:
-        raise _degenerate(f"at least {LEAST_PERIODS} returns", len(values))
+    if len(values) < MIN_PERIODS:
+        raise _degenerate(f"at least {MIN_PERIODS} returns", len(values))
     broken = ~np.isfinite(values)
     if broken.any():
         raise _degenerate("finite returns", f"{broken.sum()} of {len(values)} not finite")

@@ -1,4 +1,4 @@
-"""Performance of a portfolio, as v0.1.0 reckons it: returns, risk, drawdown and costs."""
+"""Performance of a portfolio, as v0.1.0 computes it: returns, risk, drawdown and costs."""
 
 from __future__ import annotations
 

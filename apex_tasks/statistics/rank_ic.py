@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 
 def rank_ic(scores: npt.ArrayLike, returns: npt.ArrayLike) -> float:
@@ -23,12 +24,8 @@ def rank_ic(scores: npt.ArrayLike, returns: npt.ArrayLike) -> float:
     """
     score, realised = np.asarray(scores, dtype=np.float64), np.asarray(returns, dtype=np.float64)
     known = np.isfinite(realised)
-    a, b = _average_ranks(score[known]), _average_ranks(realised[known])
+    a, b = (pd.Series(side[known]).rank().to_numpy() for side in (score, realised))
     a, b = a - a.mean() if len(a) else a, b - b.mean() if len(b) else b
+    # Not scipy.stats.spearmanr, which often differs in the last bit from the score_rank_correlation published so far.
     norm = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / norm) if norm > 0 else float("nan")
-
-
-def _average_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(count) - (count - 1) / 2)[place])

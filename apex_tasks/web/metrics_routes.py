@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends
 from starlette.responses import PlainTextResponse
 
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.monitoring.gauges import exposition, performance_gauges, published_gauges
+from apex_tasks.monitoring.gauges import exposition, published_gauges
+from apex_tasks.performance.gauges import performance_gauges
 from apex_tasks.performance.stored_reports import newest_report
 from apex_tasks.settings import ApexSettings
 from apex_tasks.store import Store

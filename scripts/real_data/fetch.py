@@ -18,7 +18,7 @@ SDIST = "cvxportfolio-1.5.1.tar.gz"
 SDIST_SHA256 = "d62b3663da9634d92fdfbe78f31bbfbdd6313237d7600d6a86adf4862d1a9378"
 FOLDER = "cvxportfolio-1.5.1/examples/paper_examples"
 RETURNS, VOLUMES = "returns.csv.gz", "volumes.csv.gz"
-LARGEST_FILE_BYTES = 64 * 2**20
+MAX_FILE_BYTES = 64 * 2**20
 """Of a file in the archive, unpacked; the two in use have 11 and 10 MB."""
 DOWNLOAD_SECONDS = 300
 
@@ -105,16 +105,16 @@ def _read(archive: tarfile.TarFile, name: str) -> bytes:
     if packed is None:
         raise _unexpected(name, "none")
     with packed, gzip.open(packed) as unpacked:
-        content = unpacked.read(LARGEST_FILE_BYTES + 1)
-    if len(content) > LARGEST_FILE_BYTES:
-        raise _unexpected(name, f"more than {LARGEST_FILE_BYTES} bytes")
+        content = unpacked.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise _unexpected(name, f"more than {MAX_FILE_BYTES} bytes")
     return content
 
 
 def _unexpected(name: str, received: str) -> Refusal:
     return Refusal(
         "a file of the real panel is not what it should be",
-        expected=f"a regular file of at most {LARGEST_FILE_BYTES} bytes",
+        expected=f"a regular file of at most {MAX_FILE_BYTES} bytes",
         received=received,
         where=f"{SDIST}, {FOLDER}/{name}",
         remedy="Delete the archive from the cache and fetch it again.",
@@ -127,6 +127,6 @@ def _tampered(received: str, where: object) -> Refusal:
         expected=SDIST_SHA256,
         received=received,
         where=where,
-        remedy="Do not use it. If it lies in the cache, delete it and fetch it again; "
+        remedy="Do not use it. If it is in the cache, delete it and fetch it again; "
         "if the index serves it, somebody has changed a published file.",
     )

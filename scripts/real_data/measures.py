@@ -1,10 +1,8 @@
-"""How the portfolios did, how sure that is, and what the scores were worth."""
+"""How the portfolios did, and how sure that is."""
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +12,13 @@ from apex_tasks.backtesting.compare import SEED, returns_pct, variant_row
 from apex_tasks.backtesting.result import BacktestResult
 from apex_tasks.statistics.bootstrap import bootstrap_interval
 from apex_tasks.statistics.deflated_sharpe import deflated_sharpe_ratio, probabilistic_sharpe_ratio
-from apex_tasks.statistics.information_coefficient import summarise_coefficients
 from apex_tasks.statistics.performance import SESSIONS_PER_YEAR, annualized_sharpe
 from real_data.portfolios import EQUAL_WEIGHT, MODEL, MOMENTUM
-from real_data.rank_ics import AS_OF, HORIZON
 
 RANKINGS = (MODEL, MOMENTUM)
 """All that was tried on the period and could have been chosen: the trials of the deflated Sharpe ratio.
 
-One variant of the model was played, so momentum is the second trial; equal weight is what both are measured by.
+One variant of the model was replayed, so momentum is the second trial; equal weight is what both are measured by.
 """
 
 
@@ -121,43 +117,6 @@ def equity_table(results: Mapping[str, BacktestResult]) -> pd.DataFrame:
     dates = [row.date for row in results[EQUAL_WEIGHT].daily]
     values = {name: [row.portfolio_value for row in result.daily] for name, result in results.items()}
     return pd.DataFrame({"date": dates, **values})
-
-
-def rank_ic_summary(table: pd.DataFrame, shortest_month: int) -> pd.DataFrame:
-    """Per column of `rank_ics.rank_ic_table`: months, mean, 95 % interval of the mean, spread and t.
-
-    Parameters
-    ----------
-    shortest_month
-        Least number of sessions from one as-of date to the next.
-    """
-    rows = []
-    for name in table.columns.drop([AS_OF, "stocks"]):
-        summary = summarise_coefficients(
-            table[name], horizon_sessions=HORIZON, spacing_sessions=shortest_month, seed=SEED
-        )
-        interval = summary.interval
-        rows.append(
-            {
-                "scores": name,
-                "months": summary.dates,
-                "mean": summary.mean,
-                "mean_low": interval and interval.low,
-                "mean_high": interval and interval.high,
-                "std": summary.std,
-                "t": summary.t_statistic,
-                "t_overlap": summary.t_statistic_overlap,
-                "positive": summary.share_positive,
-                "block_months": interval and interval.block_sessions,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def shortest_spacing(days: Sequence[dt.date], as_of_dates: Sequence[dt.date]) -> int:
-    """Least number of sessions between neighbouring as-of dates."""
-    places = [days.index(day) for day in as_of_dates]
-    return min(later - earlier for earlier, later in pairwise(places))
 
 
 def _before_costs(result: BacktestResult) -> tuple[float, float]:

@@ -57,7 +57,7 @@ def equal_weight_settings(settings: ApexSettings, names: int) -> ApexSettings:
     return with_parameters(settings, {"top_k": names}).model_copy(update={"portfolio": portfolio})
 
 
-def play_portfolios(
+def replay_portfolios(
     bundle: Path,
     dataset: Path,
     settings: ApexSettings,
@@ -66,7 +66,7 @@ def play_portfolios(
     end: dt.date = END,
     progress: ReportProgress | None = None,
 ) -> dict[str, BacktestResult]:
-    """Play model, momentum and equal weight through, monthly, in live timing, on the data's own sessions.
+    """Replay the period with model, momentum and equal weight, monthly, in live timing, on the data's own sessions.
 
     Parameters
     ----------

@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from apex_tasks.backtesting.forecaster import Forecaster
 from apex_tasks.bundle import read_bundle, resolve_bundle
 from apex_tasks.bundle.checkpoint import load_checkpoint
 from apex_tasks.dataset.forward_returns import ForwardReturns, read_forward_returns
-from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import CODE, DATE, DatasetFile
-from apex_tasks.model.forecast import forecast
 from apex_tasks.settings import ApexSettings
 from apex_tasks.statistics.rank_ic import rank_ic
 
@@ -46,7 +45,7 @@ def month_scores(
     settings: ApexSettings,
     progress: ReportProgress | None = None,
 ) -> pd.DataFrame:
-    """Score every as-of date by production's path: handshake, panel, forward pass.
+    """Score every as-of date by production's path, as a backtest does: handshake, shared panels, forward pass.
 
     Returns
     -------
@@ -56,23 +55,11 @@ def month_scores(
     files = read_bundle(bundle, settings.bundle_limits)
     resolved = resolve_bundle(files, dataset.path, settings)
     checkpoint = load_checkpoint(files.contents[resolved.checkpoint_path], resolved.checkpoint_path)
-    panel = build_panel(
-        dataset,
-        resolved.plan,
-        as_of_dates,
-        lookback=resolved.lookback,
-        normalization=settings.ranking.normalization,
-        clip_sigma=resolved.clip_sigma,
-        progress=progress,
-    )
+    forecaster = Forecaster(resolved, checkpoint.state_dict, dataset, max(as_of_dates), settings, progress)
+    forecaster.prepare(as_of_dates)
     tables = []
-    for done, day in enumerate(as_of_dates):
-        if progress:
-            progress("Scoring", done, len(as_of_dates))
-        windows = panel.windows[day]
-        scores = forecast(
-            resolved, checkpoint.state_dict, panel.rows, windows.codes, windows.start, settings.inference
-        )
+    for day in as_of_dates:
+        scores = forecaster.forecasts(day).copy()
         scores.insert(0, DATE, day)
         tables.append(scores)
     return pd.concat(tables, ignore_index=True)

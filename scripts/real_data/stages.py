@@ -24,7 +24,7 @@ from apex_tasks.store import Artifact, Store, canonical_json, content_key, file_
 from apex_tasks.tables import csv_bytes, parquet_bytes
 from real_data.benchmarks import momentum_scores
 from real_data.fetch import SDIST_SHA256, read_files
-from real_data.portfolios import END, PORTFOLIOS, START, play_portfolios, trading_settings
+from real_data.portfolios import END, PORTFOLIOS, START, replay_portfolios, trading_settings
 from real_data.prices import parse_panel, price_table
 from real_data.rank_ics import AS_OF, HORIZON, month_ends, month_scores, rank_ic_table
 from real_data.training import SEED, SETTINGS, TRAIN_END, sessions_of, write_evaluation_bundle
@@ -52,17 +52,19 @@ _TRAINING_CODE = (
 _JUDGING_CODE = (
     "scripts/real_data/rank_ics.py",
     "scripts/real_data/benchmarks.py",
+    "apex_tasks/backtesting/forecaster.py",
     "apex_tasks/monthly/infer.py",
     "apex_tasks/bundle",
     "apex_tasks/dataset",
     "apex_tasks/model",
+    "apex_tasks/statistics/rank_ic.py",
 )
 _BACKTEST_CODE = (
     "scripts/real_data/portfolios.py",
     "scripts/real_data/measures.py",
+    "scripts/real_data/rank_ic_summary.py",
     "scripts/real_data/chart.py",
     *_JUDGING_CODE,
-    "apex_tasks/monthly/build_panel.py",
     "apex_tasks/backtesting",
     "apex_tasks/market",
     "apex_tasks/portfolio",
@@ -185,13 +187,12 @@ def make_backtests(
         difference_table,
         equity_table,
         performance_table,
-        rank_ic_summary,
-        shortest_spacing,
     )
+    from real_data.rank_ic_summary import rank_ic_summary, shortest_spacing
 
     table = read_table_csv(rank_ics, RANK_IC)
     with datasets.local_file(DATASET) as dataset_file, bundle.local_file(BUNDLE) as bundle_file:
-        results = play_portfolios(bundle_file, dataset_file, settings, progress=progress)
+        results = replay_portfolios(bundle_file, dataset_file, settings, progress=progress)
         sessions = sessions_of(scan_keys(open_dataset(dataset_file), dt.date.max))
     shortest = shortest_spacing(sessions, [dt.date.fromisoformat(day) for day in table[AS_OF]])
     equity = equity_table(results)
@@ -236,7 +237,7 @@ def evaluation_settings() -> ApexSettings:
 
 
 def _code_hash(*places: str) -> str:
-    """SHA-256 over the files of the checkout that make a stage: changed code makes it anew."""
+    """SHA-256 over the files of the checkout that make a stage: changed code makes it again."""
     paths = [_REPO / place for place in places]
     files = [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
     lines = [f"{file.relative_to(_REPO)} {file_sha256(file)}" for file in files]

@@ -26,7 +26,7 @@ FOLDS = ((dt.date(2010, 1, 1), dt.date(2010, 12, 31)), (dt.date(2011, 1, 1), TRA
 """First and last day of each validation year; training ends with the session before."""
 
 
-def run_trials(training: DatasetFile, tell: Callable[[str], None]) -> pd.DataFrame:
+def run_trials(training: DatasetFile, report: Callable[[str], None]) -> pd.DataFrame:
     """Fit and judge every trial on every fold; about a quarter of an hour on two cores.
 
     Returns
@@ -44,6 +44,6 @@ def run_trials(training: DatasetFile, tell: Callable[[str], None]) -> pd.DataFra
             **{str(first.year): mean for (first, _), mean in zip(FOLDS, means, strict=True)},
             "mean": float(np.mean(means)),
         }
-        tell(", ".join(f"{name} {value:g}" for name, value in row.items()))
+        report(", ".join(f"{name} {value:g}" for name, value in row.items()))
         rows.append(row)
     return pd.DataFrame(rows)

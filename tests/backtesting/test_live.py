@@ -11,10 +11,11 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from apex_tasks.backtesting.backtest import BacktestRequest, Market, backtest, open_market, play
-from apex_tasks.backtesting.result import BacktestResult, daily_rows
+from apex_tasks.backtesting.backtest import BacktestRequest, Market, backtest, open_market, replay
+from apex_tasks.backtesting.result import BacktestResult
 from apex_tasks.cli import app
 from apex_tasks.portfolio.book import Book
+from apex_tasks.portfolio.daily_rows import daily_rows
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.published.ledger import read_published_ledger
 from apex_tasks.refusal import Refusal
@@ -76,7 +77,7 @@ def test_orders_and_ledger_are_those_of_the_published_months(
     settings = small_settings(tmp_path, portfolio=PortfolioSettings(policy=policy, initial_capital_jpy=1e8))
     run_chain(market, tmp_path, settings=settings)
     opened_market = opened(market, settings=settings)
-    simulation = play(opened_market, settings)
+    simulation = replay(opened_market, settings)
 
     assert [done.rebalance.date for done in simulation.rebalances] == list(REBALANCES)
     for done in simulation.rebalances:
@@ -107,7 +108,7 @@ def test_a_month_starts_from_the_value_that_the_ledger_shows(chain: Path, result
 
 @pytest.mark.slow
 def test_fills_are_at_the_close_of_the_rebalance_day(market: SmallMarket, result: BacktestResult) -> None:
-    simulation = play(opened(market), small_settings("unused"))
+    simulation = replay(opened(market), small_settings("unused"))
     for done in simulation.rebalances:
         assert done.fills is not None
         for row in done.fills.rows:

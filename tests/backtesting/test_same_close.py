@@ -15,7 +15,7 @@ from apex_tasks.settings import PortfolioSettings
 from tests.support import oracle_portfolio
 from tests.support.baseline_world import LOOKBACK, SESSIONS, World
 
-LEAST_STOCKS = 60
+MIN_STOCKS = 60
 START, END = SESSIONS[LOOKBACK - 4], SESSIONS[-3]
 CAPITAL = 20_000_000.0
 
@@ -39,7 +39,7 @@ def by_hand(world: World, horizon: int, top_k: int) -> Expected:
             scores = {}
             if SESSIONS.index(today) >= LOOKBACK - 1:
                 scores = world.scores(today, horizon)
-            if len(scores) < LEAST_STOCKS:
+            if len(scores) < MIN_STOCKS:
                 expected.failed.append(today)
             else:
                 closes, adv = world.closes(today), world.adv(today)

@@ -222,10 +222,10 @@ def test_a_month_waits_for_a_person_and_is_published_once_approved(
     assert f"Portfolio for {TRIGGERED:%a %Y-%m-%d}" in approved_run.draft
     assert published_dates(world.store) == [*PUBLISHED, TRIGGERED]
     approved, published = audit.records(world.store)[-2:]
-    assert (approved["event"], published["event"]) == ("approved", "published")
-    assert approved["details"]["by"] == {"id": USER, "name": USER}
-    assert approved["details"]["note"] == "Read and agreed."
-    assert approved["details"]["run_id"] == published["details"]["run_id"] == approved_run.run_id
+    assert (approved.event, published.event) == ("approved", "published")
+    assert approved.details["by"] == {"id": USER, "name": USER}
+    assert approved.details["note"] == "Read and agreed."
+    assert approved.details["run_id"] == published.details["run_id"] == approved_run.run_id
     assert audit.verify(world.store).problems == ()
 
 

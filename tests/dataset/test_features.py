@@ -1,4 +1,4 @@
-"""Feature lists, aliases, and where a dataset supplies each feature."""
+"""Feature lists, and where a dataset supplies each feature."""
 
 import hashlib
 import json
@@ -8,15 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apex_tasks.dataset.feature_aliases import Alias
 from apex_tasks.dataset.features import (
-    Alias,
     FeatureList,
     FeaturePlan,
     SourceKind,
     features_from_groups,
-    packaged_aliases,
     packaged_feature_groups,
-    parse_aliases,
     resolve_features,
 )
 from apex_tasks.refusal import Refusal
@@ -38,10 +36,6 @@ def test_packaged_list_is_that_of_v010() -> None:
     assert features.hash == "6702b323458e9786"
     assert features.names[0] == "returns_1d"
     assert features.names[-1] == "dmi_days_since_pub"
-    assert packaged_aliases() == {
-        "dmi_z26_net": Alias("dmi_z26_long", "-", "dmi_z26_short"),
-        "dmi_net_to_adv20": Alias("dmi_long_to_adv20", "-", "dmi_short_to_adv20"),
-    }
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1), st.permutations(["x", "y"]))
@@ -76,51 +70,6 @@ def test_broken_groups_are_refused(document: dict[str, Any]) -> None:
     with pytest.raises(Refusal, match="feature group g") as caught:
         features_from_groups(document, ["g"], "groups.yaml")
     assert caught.value.where == "groups.yaml"
-
-
-@pytest.mark.parametrize(
-    ("text", "alias"),
-    [
-        ("a - b", Alias("a", "-", "b")),
-        ("  a  +  b_2 ", Alias("a", "+", "b_2")),
-        ("a", Alias("a")),
-        ("ret_prev_5d", Alias("ret_prev_5d")),
-    ],
-)
-def test_alias_grammar(text: str, alias: Alias) -> None:
-    assert parse_aliases({"aliases": {"f": text}}, "test") == {"f": alias}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a * b",
-        "a / b",
-        "a - b - c",
-        "a -",
-        "- a",
-        "",
-        "log(a)",
-        "a - 1",
-        "2 * a",
-        "a-b",
-        "a; b",
-        "__import__('os')",
-        None,
-        1,
-        ["a"],
-        {"a": "b"},
-    ],
-)
-def test_anything_else_is_no_alias(text: object) -> None:
-    with pytest.raises(Refusal, match="alias f is not understood"):
-        parse_aliases({"aliases": {"f": text}}, "test")
-
-
-def test_an_absent_or_broken_alias_table() -> None:
-    assert parse_aliases({}, "test") == parse_aliases({"aliases": None}, "test") == {}
-    with pytest.raises(Refusal):
-        parse_aliases({"aliases": ["a - b"]}, "test")
 
 
 @pytest.mark.parametrize(

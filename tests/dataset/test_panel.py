@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import tests.support.oracle_ranker as oracle
 from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.panel import Panel, build_panel
-from apex_tasks.dataset.schema import day_from_epoch, open_dataset
+from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import Normalization
 from tests.support.random_dataset import as_table, plan_of, random_frame, weekdays, write
@@ -143,7 +143,7 @@ def test_the_layout_changes_no_bit(tmp_path: Path, by: str, group_size: int, sta
 
 
 def assert_identical(one: Panel, two: Panel) -> None:
-    for name in ("rows", "row_code", "row_day", "codes", "non_finite"):
+    for name in ("rows", "non_finite"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
     assert list(one.windows) == list(two.windows)
     for day, window in one.windows.items():
@@ -225,19 +225,6 @@ def test_listings_pauses_and_delistings_in_production_length(tmp_path: Path) -> 
     day = weekdays(250)[last]
     panel = check(path, [day], lookback=180)
     assert panel.windows[day].codes.tolist() == ["1001", "1003", "1004", "1005", "1009"]
-    start = dict(zip(panel.windows[day].codes.tolist(), panel.windows[day].start, strict=True))
-    first_days = {code: day_from_epoch(panel.row_day[row]) for code, row in start.items()}
-    days = weekdays(250)
-    assert first_days == {
-        "1001": days[70],
-        "1003": days[70],
-        "1004": days[70],
-        "1005": days[0],
-        "1009": days[0],
-    }
-    for code, row in start.items():
-        assert set(panel.codes[panel.row_code[row : row + 180]]) == {code}
-        assert (np.diff(panel.row_day[row : row + 180]) > 0).all()
 
 
 def test_a_day_without_rows_has_no_windows(tmp_path: Path) -> None:
@@ -339,8 +326,8 @@ def test_lookup_aliases_and_zeros(tmp_path: Path, normalization: Normalization) 
     assert (panel.rows[:, 6:] == 0).all()
     assert not (panel.rows[:, :6] == 0).any()
     if normalization is RAW:
-        code, day = panel.codes[panel.row_code[-1]], day_from_epoch(panel.row_day[-1])
-        source = frame[(frame["Code"] == code) & (frame["Date"] == day)].iloc[0]
+        code = panel.windows[DAYS[25]].codes[-1]
+        source = frame[(frame["Code"] == code) & (frame["Date"] == DAYS[25])].iloc[0]
         net = source["long"] - source["SHORT"]
         expected = [source["EMA_5"], source["ret_prev_5d"], source["Returns_1d"], net]
         np.testing.assert_allclose(row[:4], expected, rtol=1e-6)

@@ -468,7 +468,7 @@ def test_different_result_needs_a_reason_and_becomes_the_next_version(world: Wor
     assert {name: after[name] for name in before if name not in trail} == {
         name: content for name, content in before.items() if name not in trail
     }
-    assert audit.records(world.store)[-1]["details"]["republish_reason"] == "smaller book"
+    assert audit.records(world.store)[-1].details["republish_reason"] == "smaller book"
 
 
 def test_audit_trail_vouches_for_all_of_it(world: World, history: History) -> None:

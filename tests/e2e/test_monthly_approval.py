@@ -108,9 +108,9 @@ class World:
 
         return wait_for(both, RUN_SECONDS)
 
-    def decisions(self, run_id: str) -> list[dict[str, Any]]:
+    def decisions(self, run_id: str) -> list[audit.AuditRecord]:
         """Audit records of a run, oldest first."""
-        return [record for record in audit.records(self.store) if record["details"]["run_id"] == run_id]
+        return [record for record in audit.records(self.store) if record.details["run_id"] == run_id]
 
 
 def hitl_path(dag_id: str, run_id: str) -> str:
@@ -174,10 +174,10 @@ def test_an_approved_month_is_published_with_the_name_of_who_approved(world: Wor
     assert world.end(DAG_ID, run_id) == ("success", {"approval": "success", "publish": "success"})
 
     approved, published = world.decisions(run_id)
-    assert (approved["event"], published["event"]) == ("approved", "published")
+    assert (approved.event, published.event) == ("approved", "published")
     run = latest_version(world.store, JULY)
     assert run is not None
-    details = approved["details"]
+    details = approved.details
     assert details["plan"] == run.artifact.read_json("run.json")["hashes"]["plan"]
     assert details["draft"] == draft["content_hash"]
     assert details["by"] == {"id": USER, "name": USER}
@@ -235,7 +235,7 @@ def test_only_an_approver_may_answer_and_a_no_leaves_the_month_unpublished(world
     world.told(run_id, f"{AUGUST} asks again for your approval")
     world.answer(DAG_ID, run_id, "Approve", "")
     assert world.end(DAG_ID, run_id) == ("success", {"approval": "success", "publish": "success"})
-    assert [record["event"] for record in world.decisions(run_id)] == ["rejected", "approved", "published"]
+    assert [record.event for record in world.decisions(run_id)] == ["rejected", "approved", "published"]
 
 
 def test_no_answer_in_time_leaves_the_month_unpublished(world: World) -> None:

@@ -252,5 +252,5 @@ def test_without_closes_of_the_fill_day_the_orders_count_as_estimated(
 
 def test_a_foreign_folder_among_the_portfolios_is_refused(market: SmallMarket, tmp_path: Path) -> None:
     (tmp_path / "portfolio" / "backup of July").mkdir(parents=True)
-    with pytest.raises(Refusal, match=r"none of theirs.*backup of July"):
+    with pytest.raises(Refusal, match=r"is unexpected.*backup of July"):
         run(market, tmp_path, JULY, cold_start=True)

@@ -53,7 +53,7 @@ class Asked:
 
     def events(self) -> list[str]:
         assert audit.verify(self.run.store).problems == ()
-        return [record["event"] for record in audit.records(self.run.store)]
+        return [record.event for record in audit.records(self.run.store)]
 
 
 def ask(market: SmallMarket, home: Path, **given: Any) -> Asked:
@@ -84,8 +84,8 @@ def test_an_approval_is_recorded_with_what_it_is_about_and_named_by_the_month(as
     assert not asked.awaits()
     asked.publish()
     approved, published = audit.records(asked.run.store)
-    assert approved["event"] == "approved"
-    assert approved["details"] == {
+    assert approved.event == "approved"
+    assert approved.details == {
         "rebalance_date": "2025-07-01",
         "plan": asked.plan.content_hash,
         "draft": asked.draft.content_hash,
@@ -95,9 +95,9 @@ def test_an_approval_is_recorded_with_what_it_is_about_and_named_by_the_month(as
         "at": "2025-07-01T00:30:00Z",
         "note": "as usual",
     }
-    assert published["event"] == "published"
+    assert published.event == "published"
     assert portfolio(asked.run.store.root, JULY).read_json("execution.json")["approval"] == {
-        name: approved["details"][name] for name in ("by", "at", "note")
+        name: approved.details[name] for name in ("by", "at", "note")
     }
     assert asked.events() == ["approved", "published"]
 

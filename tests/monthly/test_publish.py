@@ -120,8 +120,8 @@ def test_a_published_folder_holds_its_files_and_one_record(planned: Planned) -> 
     assert {path.name for path in folder.iterdir()} == PUBLISHED_FILES
     store = planned.run.store
     (record,) = audit.records(store)
-    assert record["event"] == "published"
-    assert record["details"] == {
+    assert record.event == "published"
+    assert record.details == {
         "portfolio": "2025-07-01/v1",
         "content_hash": reference.content_hash,
         "manifest_sha256": portfolio(planned.home, JULY).manifest_sha256,
@@ -174,7 +174,7 @@ def test_a_reason_makes_the_next_version_and_leaves_the_first(market: SmallMarke
     }
     assert after["audit/trail.jsonl"].startswith(before["audit/trail.jsonl"])
     store = planned.run.store
-    reasons = [record["details"]["republish_reason"] for record in audit.records(store)]
+    reasons = [record.details["republish_reason"] for record in audit.records(store)]
     assert reasons == [None, "one name more"]
     assert audit.verify(store).problems == ()
     latest = latest_version(store, JULY)

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from apex_tasks.performance.mark_ledger import LEDGERS, LedgerReference, mark_ledger
+from apex_tasks.performance.mark_ledger import LedgerReference, mark_ledger
 from apex_tasks.performance.request import PerformanceRequest
+from apex_tasks.performance.stored_ledgers import LEDGERS
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Artifact, Store
 from tests.support import oracle_portfolio

@@ -16,16 +16,16 @@ import pytest
 
 from apex_tasks import cli
 from apex_tasks.cli.display import out
-from apex_tasks.monitoring.gauges import performance_gauges
 from apex_tasks.performance.benchmarks import Metric
 from apex_tasks.performance.checks.check import CheckName, CheckVerdict
 from apex_tasks.performance.checks.reference_sessions import months_of_same_scores, reference_as_of
 from apex_tasks.performance.deviation import DeviationVerdict
+from apex_tasks.performance.gauges import performance_gauges
 from apex_tasks.performance.judge_performance import PerformanceReference
-from apex_tasks.performance.mark_ledger import LEDGERS
 from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.performance.request import PerformanceRequest, resolve_performance_request
 from apex_tasks.performance.run import PerformanceRun, run_performance
+from apex_tasks.performance.stored_ledgers import LEDGERS
 from apex_tasks.performance.stored_reports import PERFORMANCES, read_report
 from apex_tasks.published.portfolio import latest_version
 from apex_tasks.refusal import Refusal

@@ -95,7 +95,7 @@ class Task:
         return refusal
 
     def events(self) -> list[str]:
-        return [record["event"] for record in audit.records(self.store)]
+        return [record.event for record in audit.records(self.store)]
 
 
 @pytest.fixture

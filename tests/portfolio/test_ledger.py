@@ -11,7 +11,8 @@ import pytest
 from apex_tasks.dataset.price_history import PriceHistory
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book, Position
-from apex_tasks.portfolio.ledger import DELISTED_AFTER_SESSIONS, carry_forward
+from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS
+from apex_tasks.portfolio.ledger import carry_forward
 from apex_tasks.portfolio.orders import Orders, estimate_orders
 from apex_tasks.refusal import Refusal
 from tests.support import oracle_portfolio

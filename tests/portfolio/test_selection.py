@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 import tests.support.oracle_portfolio as oracle
 from apex_tasks.portfolio.selection import (
     Candidates,
-    autosupply_ratio,
     rank,
     select_by_percentile,
     select_candidates,
@@ -155,18 +154,6 @@ def test_a_stock_without_close_gives_its_place_to_the_next():
 def test_no_priced_stock_means_no_candidate():
     chosen = _select(_codes(3), [1, 2, 3], np.full(3, np.nan))
     assert (chosen.kept_count, chosen.priced_count, chosen.eligible_count) == (0, 0, 3)
-
-
-@pytest.mark.parametrize(
-    ("top_k", "n", "ratio"), [(35, 70, 53 / 70), (35, 3900, 0.15), (35, 53, 1.0), (35, 10, 1.0), (1, 4, 0.5)]
-)
-def test_autosupply(top_k, n, ratio):
-    assert autosupply_ratio(top_k, n) == ratio
-
-
-def test_autosupply_of_nothing():
-    with pytest.raises(ValueError, match="received=0"):
-        autosupply_ratio(35, 0)
 
 
 @pytest.mark.parametrize(

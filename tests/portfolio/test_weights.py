@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import tests.support.oracle_portfolio as oracle
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.selection import Candidates, select_candidates
-from apex_tasks.portfolio.weights import Note, one_way_turnover, target_weights
+from apex_tasks.portfolio.weights import Note, target_weights
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import PortfolioSettings
 
@@ -218,19 +218,6 @@ def test_no_candidate_is_refused():
 def test_a_portfolio_has_a_value(portfolio):
     with pytest.raises(ValueError, match="value_jpy"):
         _target(_names(1), portfolio=portfolio)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "turnover"),
-    [
-        ({}, {}, 0),
-        ({}, {"1": 1.0}, 0.5),
-        ({"1": 1.0}, {}, 0.5),
-        ({"1": 0.6, "2": 0.4}, {"2": 0.5, "3": 0.5}, 0.6),
-    ],
-)
-def test_one_way_turnover(before, after, turnover):
-    assert one_way_turnover(before, after) == pytest.approx(turnover)
 
 
 CODES = [f"{i:04d}0" for i in range(90)]

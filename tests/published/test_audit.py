@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from apex_tasks.published import audit
+from apex_tasks.refusal import Refusal
 from apex_tasks.store import Store
 from tests.support.faults import failures
 
@@ -23,8 +24,15 @@ Lines = list[bytes]
 
 def publish(store: Store, day: str, version: str = "v1") -> None:
     artifact = store.write("portfolio", day, version, files={"book.json": day.encode(), "run.json": b"{}"})
-    details = {"portfolio": f"{day}/{version}", "manifest_sha256": artifact.manifest_sha256, "note": "日本"}
-    audit.append(store, audit.PUBLISHED, details)
+    publication = audit.Publication(
+        portfolio=f"{day}/{version}",
+        content_hash=artifact.content_hash,
+        manifest_sha256=artifact.manifest_sha256,
+        parent=None,
+        run_id="test",
+        republish_reason="日本",
+    )
+    audit.append(store, audit.PUBLISHED, publication.model_dump(mode="json"))
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -46,10 +54,8 @@ def problems(store: Store) -> tuple[str, ...]:
 
 def test_an_untouched_store_is_clean(store: Store) -> None:
     assert audit.verify(store) == audit.AuditReport(3, ())
-    assert [record["details"]["portfolio"] for record in audit.records(store)] == [
-        f"{day}/v1" for day in DAYS
-    ]
-    assert [record["sequence"] for record in audit.records(store)] == [1, 2, 3]
+    assert [record.details["portfolio"] for record in audit.records(store)] == [f"{day}/v1" for day in DAYS]
+    assert [record.sequence for record in audit.records(store)] == [1, 2, 3]
 
 
 def test_an_empty_store_is_clean(tmp_path: Path) -> None:
@@ -110,6 +116,27 @@ def test_a_well_made_record_out_of_sequence_is_found(store: Store) -> None:
 
     edit(store, forge)
     assert problems(store) == ("record 4 does not follow from the record before it",)
+
+
+def test_a_well_made_publication_of_nothing_is_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    audit.append(store, audit.PUBLISHED, {"portfolio": "2025-07-01/v1"})
+    assert problems(store) == ("record 1 was changed",)
+    with pytest.raises(Refusal, match="a publication of the audit trail cannot be read"):
+        audit.publications(store)
+
+
+@pytest.mark.parametrize("line", [b"", b"not json", b"[]", b"{}", b'{"sequence": "first"}'])
+def test_records_that_cannot_be_read_are_refused_by_number(store: Store, line: bytes) -> None:
+    edit(store, lambda lines: [lines[0], line, *lines[2:]])
+    assert "record 2 was changed" in problems(store)
+    with pytest.raises(Refusal, match="record 2 of the audit trail cannot be read"):
+        audit.records(store)
+
+
+def test_publications_are_those_of_the_trail(store: Store) -> None:
+    audit.append(store, "approved", {"run_id": "another event"})
+    assert [found.portfolio for found in audit.publications(store)] == [f"{day}/v1" for day in DAYS]
 
 
 def test_swapped_records_are_found(store: Store) -> None:

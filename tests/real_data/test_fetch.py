@@ -81,7 +81,7 @@ def test_a_link_or_an_absent_file_is_refused(pinned):
 
 
 def test_a_file_that_unpacks_too_large_is_refused(pinned, monkeypatch):
-    monkeypatch.setattr(fetch, "LARGEST_FILE_BYTES", 1_000)
+    monkeypatch.setattr(fetch, "MAX_FILE_BYTES", 1_000)
     assert fetch.read_files(pinned(archive(volumes=gzip.compress(bytes(1_000)))))[1] == bytes(1_000)
     with pytest.raises(Refusal, match="not what it should be"):
         fetch.read_files(pinned(archive(volumes=gzip.compress(bytes(1_001)))))

@@ -1,4 +1,4 @@
-"""Tables of the portfolios, against figures that are reckoned by hand."""
+"""Tables of the portfolios, against figures computed by hand."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from real_data.measures import (
     difference_table,
     equity_table,
     performance_table,
-    rank_ic_summary,
-    shortest_spacing,
 )
 from real_data.portfolios import EQUAL_WEIGHT, MODEL, MOMENTUM, PORTFOLIOS
+from real_data.rank_ic_summary import rank_ic_summary
 from rich.console import Console
 
-from apex_tasks.backtesting.result import BacktestResult, DailyRow, RebalanceRow
+from apex_tasks.backtesting.result import BacktestResult, RebalanceRow
+from apex_tasks.portfolio.daily_rows import DailyRow
 from apex_tasks.statistics.performance import daily_returns_pct, measure_performance
 
 CAPITAL, DAYS = 1e8, 300
@@ -149,25 +149,6 @@ def test_differences_are_of_the_same_days() -> None:
 def test_tables_are_the_same_again() -> None:
     pd.testing.assert_frame_equal(performance_table(RESULTS).set_index("portfolio"), PERFORMANCE)
     pd.testing.assert_frame_equal(difference_table(RESULTS).set_index("portfolio"), DIFFERENCES)
-
-
-def test_rank_ic_summary_is_that_of_a_mean_with_blocks_as_long_as_months_overlap() -> None:
-    values = 0.05 + 0.1 * RNG.standard_normal(24)
-    table = pd.DataFrame({"as_of": range(24), "stocks": 5, "model": values})
-    (row,) = rank_ic_summary(table, 19).to_dict("records")
-    assert (row["scores"], row["months"]) == ("model", 24)
-    assert row["mean"] == pytest.approx(values.mean())
-    assert row["t"] == pytest.approx(values.mean() / (values.std(ddof=1) / math.sqrt(24)))
-    assert row["positive"] == (values > 0).mean()
-    assert row["mean_low"] < row["mean"] < row["mean_high"]
-    assert row["block_months"] >= 2  # 20 sessions reach past a month of 19
-    few = rank_ic_summary(table[:4], 19)
-    assert few["mean_low"].isna().all()
-
-
-def test_the_shortest_month_counts_sessions() -> None:
-    days = [dt.date(2012, 1, 1) + dt.timedelta(days=n) for n in range(60)]
-    assert shortest_spacing(days, [days[3], days[23], days[42]]) == 19
 
 
 def test_the_chart_is_the_same_for_the_same_values() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from real_data import portfolios, stages
-from real_data.portfolios import EQUAL_WEIGHT, MODEL, MOMENTUM, PORTFOLIOS, play_portfolios
+from real_data.portfolios import EQUAL_WEIGHT, MODEL, MOMENTUM, PORTFOLIOS, replay_portfolios
 
 from apex_tasks.backtesting.result import BacktestResult
 from apex_tasks.refusal import Refusal
@@ -40,7 +40,7 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Play:
             patch.setattr(stages, "read_files", lambda _: (as_csv(returns), as_csv(volumes)))
             datasets = stages.make_datasets(Store(tmp_path_factory.mktemp("store")), Path("unused"))
         with datasets.local_file(stages.DATASET) as dataset:
-            return play_portfolios(bundle, dataset, settings, start=START, end=END)
+            return replay_portfolios(bundle, dataset, settings, start=START, end=END)
 
     return run
 
@@ -165,7 +165,7 @@ def test_the_stage_leaves_the_same_bytes_and_is_found_again(
 
     once, again = (made(Store(tmp_path / name)) for name in ("once", "again"))
     assert again.manifest == once.manifest
-    monkeypatch.setattr(stages, "play_portfolios", pytest.fail)
+    monkeypatch.setattr(stages, "replay_portfolios", pytest.fail)
     assert made(Store(tmp_path / "once")).manifest == once.manifest
 
     assert once.details["shortest_month"] == min(

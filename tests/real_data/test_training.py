@@ -85,9 +85,10 @@ def test_the_bundle_says_what_it_is_and_passes_the_handshake(evaluate):
 @pytest.mark.slow
 def test_a_months_scores_come_from_rows_up_to_its_as_of_session(evaluate):
     day = dt.date(2012, 1, 31)
-    datasets, bundle = evaluate("real", RETURNS, VOLUMES)
-    others, _ = evaluate("later", scrambled(RETURNS, day), scrambled(VOLUMES, day))
-    touched, _ = evaluate("touched", scrambled(RETURNS, TRAIN_END), scrambled(VOLUMES, TRAIN_END))
+    returns, volumes = made_up_panel(stocks=80)  # the least that a day is scored with
+    datasets, bundle = evaluate("real", returns, volumes)
+    others, _ = evaluate("later", scrambled(returns, day), scrambled(volumes, day))
+    touched, _ = evaluate("touched", scrambled(returns, TRAIN_END), scrambled(volumes, TRAIN_END))
     settings = stages.evaluation_settings()
     scores, same, different = (
         month_scores(
@@ -99,11 +100,11 @@ def test_a_months_scores_come_from_rows_up_to_its_as_of_session(evaluate):
         for made in (datasets, others, touched)
     )
     assert list(scores.columns) == ["Date", "Code", "h1", "h5", "h10", "h20"]
-    assert list(scores["Date"]) == [TRAIN_END] * 30 + [day] * 30
-    assert list(scores["Code"]) == 2 * sorted(VOLUMES.columns)
+    assert list(scores["Date"]) == [TRAIN_END] * 80 + [day] * 80
+    assert list(scores["Code"]) == 2 * sorted(volumes.columns)
     pd.testing.assert_frame_equal(same, scores)
-    pd.testing.assert_frame_equal(different[:30], scores[:30])
-    assert (different["h20"] != scores["h20"])[30:].any()
+    pd.testing.assert_frame_equal(different[:80], scores[:80])
+    assert (different["h20"] != scores["h20"])[80:].any()
 
 
 def test_features_up_to_the_train_end_are_those_of_the_whole_history(evaluate, monkeypatch):

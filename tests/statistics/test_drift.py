@@ -1,4 +1,4 @@
-"""Drift: golden answers, plain-loop oracles, ties and gaps, and why p-values give no verdict."""
+"""Drift: golden answers, plain-loop oracles, ties and gaps."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from apex_tasks.statistics.drift import (
-    PSI_LARGE,
-    PSI_MODERATE,
     feature_drift,
     kolmogorov_smirnov,
     population_stability_index,
@@ -35,7 +33,7 @@ def test_values_beyond_the_reference_are_counted():
     inside = population_stability_index(reference, np.linspace(0, 1, 500))
     for beyond in (-5.0, 5.0):
         moved = np.where(np.arange(1000) % 2, beyond, reference)
-        assert population_stability_index(reference, moved) > PSI_LARGE > PSI_MODERATE > inside
+        assert population_stability_index(reference, moved) > 0.25 > 0.1 > inside
 
 
 @pytest.mark.parametrize("bins", [2, 3, 10, 20])
@@ -66,29 +64,12 @@ def test_chance_alone_gives_the_documented_index():
         assert np.mean(drawn) == pytest.approx(9 * (1 / m + 1 / n), rel=0.25)
 
 
-def test_a_difference_no_one_cares_about_has_a_tiny_p_value():
-    random = np.random.default_rng(2)
-    old, new = random.normal(0, 1, 20_000), random.normal(0.06, 1, 20_000)
-    statistic, p_value = kolmogorov_smirnov(old, new)
-    assert p_value < 1e-4
-    assert population_stability_index(old, new) < 0.01
-    assert statistic < 0.04
-
-
-def test_p_values_without_drift_are_uniform():
-    random = np.random.default_rng(3)
-    p_values = [kolmogorov_smirnov(random.normal(size=300), random.normal(size=400))[1] for _ in range(800)]
-    assert np.mean(np.array(p_values) < 0.1) == pytest.approx(0.1, abs=0.03)
-    assert np.mean(np.array(p_values) < 0.5) == pytest.approx(0.5, abs=0.06)
-
-
-def test_p_values_are_those_of_scipy():
+def test_the_statistic_is_that_of_scipy():
     random = np.random.default_rng(6)
     for m, n in ((40, 60), (500, 70), (3900, 3800)):
         old, new = random.normal(size=m), random.normal(0.1, 1, size=n)
-        expected = stats.ks_2samp(old, new, method="asymp")
-        assert kolmogorov_smirnov(old, new) == pytest.approx((expected.statistic, expected.pvalue))
-    assert kolmogorov_smirnov([1.0], [1.0]) == (0.0, 1.0)
+        assert kolmogorov_smirnov(old, new) == pytest.approx(stats.ks_2samp(old, new).statistic)
+    assert kolmogorov_smirnov([1.0], [1.0]) == 0.0
 
 
 def _index_by_loops(old, new, bins):
@@ -130,9 +111,7 @@ def test_statistic_agrees_with_the_oracle(old, new):
         return sum(one <= value for one in sample) / len(sample)
 
     largest = max(abs(below(old, value) - below(new, value)) for value in [*old, *new])
-    statistic, p_value = kolmogorov_smirnov(old, new)
-    assert statistic == pytest.approx(largest, abs=1e-12)
-    assert 0 <= p_value <= 1
+    assert kolmogorov_smirnov(old, new) == pytest.approx(largest, abs=1e-12)
 
 
 @given(_values, _values, st.randoms(use_true_random=False))
@@ -153,10 +132,9 @@ def test_each_feature_stands_for_itself():
     got = feature_drift(old.astype(np.float32), new.astype(np.float32))
     assert got.missing_reference == pytest.approx([0, 0, 0, 0.2])
     assert got.missing_current == pytest.approx([0, 0, 1, 0.1])
-    assert got.psi[1] > PSI_LARGE > PSI_MODERATE > got.psi[0]
+    assert got.psi[1] > 0.25 > 0.1 > got.psi[0]
     assert got.ks_statistic[1] > 0.3 > got.ks_statistic[0]
-    assert got.ks_p_value[1] < 1e-9
-    for figure in (got.psi, got.ks_statistic, got.ks_p_value):
+    for figure in (got.psi, got.ks_statistic):
         assert np.isnan(figure).tolist() == [False, False, True, False]
     alone = population_stability_index(old.astype(np.float32)[100:, 3], new.astype(np.float32)[30:, 3])
     assert got.psi[3] == alone

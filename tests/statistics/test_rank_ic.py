@@ -1,3 +1,5 @@
+"""Rank correlation against its definition, scipy and pandas."""
+
 import math
 
 import numpy as np
@@ -5,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from apex_tasks.statistics.rank_ic import rank_ic
 
@@ -37,6 +40,12 @@ def test_stocks_without_a_return_are_left_out():
     assert rank_ic([1, 99, 2, 3], [1, np.nan, 2, 3]) == pytest.approx(1)
     assert math.isnan(rank_ic([1, 2], [np.nan, 1]))
     assert math.isnan(rank_ic([], []))
-    # pandas ranks the same way
+
+
+def test_is_that_of_scipy_but_for_the_last_bit():
+    rng = np.random.default_rng(0)
+    for stocks in (3, 70, 3300):
+        a, b = rng.normal(size=stocks), rng.normal(size=stocks).round(1)
+        assert rank_ic(a, b) == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-15)
     a, b = pd.Series([3.0, 1, 4, 1, 5]), pd.Series([2.0, 7, 1, 8, 2])
     assert rank_ic(a, b) == pytest.approx(a.rank().corr(b.rank()))

@@ -1,10 +1,12 @@
-"""A check that looks for the cause of a deviation: its verdict, what it found, and what to do first."""
+"""A check that looks for the cause of a deviation: its verdict, what it found, and what to do."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-from apex_tasks.frozen_model import FrozenModel
+from pydantic import ConfigDict, Field
+
+from apex_tasks.frozen_model import StoredDocument
 
 
 class CheckVerdict(StrEnum):
@@ -24,7 +26,7 @@ class CheckName(StrEnum):
     DRIFT = "drift of features and scores"
 
 
-class Check(FrozenModel):
+class Check(StoredDocument):
     """One check.
 
     Attributes
@@ -35,11 +37,13 @@ class Check(FrozenModel):
         OK, attention, or unknown where it could not be answered.
     finding
         One sentence with the numbers.
-    first
-        What to do first; empty when it is ok.
+    remedy
+        What to do; empty when it is ok. Stored as `first`.
     """
 
     name: CheckName
     verdict: CheckVerdict
     finding: str
-    first: str = ""
+    remedy: str = Field("", validation_alias="first", serialization_alias="first")
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)

@@ -13,11 +13,11 @@ from apex_tasks.performance.checks.check import Check, CheckName, CheckVerdict
 from apex_tasks.settings import PerformanceSettings
 from apex_tasks.statistics.drift import FeatureDrift, feature_drift
 
-LEAST_REFERENCES = 3
+MIN_REFERENCES = 3
 """Reference sessions from which on it is known how much they differ among each other."""
 USUAL_MULTIPLE = 1.5
-"""How much further than the reference sessions among each other the newest one may lie."""
-MOST_MISSING = 0.2
+"""How much further than the reference sessions among each other the newest one may be."""
+MAX_MISSING_CHANGE = 0.2
 """Largest change of the share of missing values, in either direction."""
 SHOWN = 5
 BINS = 10
@@ -72,10 +72,10 @@ def measure_drift(
 
     A column has drifted where its PSI or KS is beyond the bound by more than chance alone gives samples of that size:
     ``(bins - 1) * (1 / m + 1 / n)`` and ``0.87 * sqrt(1 / m + 1 / n)``. Raw values of one day also differ from those
-    of another because the market moves; so, given `LEAST_REFERENCES` sessions, a figure must be beyond
+    of another because the market moves; so, given `MIN_REFERENCES` sessions, a figure must be beyond
     `USUAL_MULTIPLE` times the largest that any of these shows against the others as well. A share of missing values
-    that moves by more than `MOST_MISSING` is drift, too. Columns that are the same for all stocks of each session are
-    left out: z-scoring makes them 0.
+    that moves by more than `MAX_MISSING_CHANGE` is drift, too. Columns that are the same for all stocks of each
+    session are left out: z-scoring makes them 0.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def measure_drift(
     pooled = np.concatenate(references)
     drift = feature_drift(pooled, current, bins=BINS)
     usual_psi = usual_ks = np.full(len(names), np.nan)
-    if len(references) >= LEAST_REFERENCES:
+    if len(references) >= MIN_REFERENCES:
         among = [
             feature_drift(np.concatenate([*references[:i], *references[i + 1 :]]), references[i], bins=BINS)
             for i in range(len(references))
@@ -100,22 +100,24 @@ def measure_drift(
     drifted = (
         _beyond(drift.psi, settings.max_psi + (BINS - 1) * scatter, usual_psi)
         | _beyond(drift.ks_statistic, settings.max_ks + KOLMOGOROV_MEAN * np.sqrt(scatter), usual_ks)
-        | (missing > MOST_MISSING)
+        | (missing > MAX_MISSING_CHANGE)
     )
     return MeasuredDrift(tuple(names), drift, usual_psi, usual_ks, market_wide, drifted & ~market_wide)
 
 
-def check_drift(features: MeasuredDrift | str, scores: MeasuredDrift | str, gone: Sequence[str]) -> Check:
-    """Judge both.
+def check_drift(
+    features: MeasuredDrift | str, scores: MeasuredDrift | str, missing_features: Sequence[str]
+) -> Check:
+    """The check on both.
 
     Parameters
     ----------
     features, scores
         What was measured, or why nothing could be.
-    gone
+    missing_features
         Features whose columns the dataset no longer has.
     """
-    findings = [_features_finding(features, gone), _scores_finding(scores)]
+    findings = [_features_finding(features, missing_features), _scores_finding(scores)]
     verdicts = [verdict for verdict, _ in findings]
     worst = next(
         verdict
@@ -126,11 +128,11 @@ def check_drift(features: MeasuredDrift | str, scores: MeasuredDrift | str, gone
         name=CheckName.DRIFT,
         verdict=worst,
         finding="; ".join(text for _, text in findings),
-        first=_FIRST[worst],
+        remedy=_REMEDIES[worst],
     )
 
 
-_FIRST = {
+_REMEDIES = {
     CheckVerdict.OK: "",
     CheckVerdict.UNKNOWN: "Look at it again once there are more months and sessions.",
     CheckVerdict.ATTENTION: "Look at the named columns in the dataset, newest session first: a feed that stopped, a "
@@ -138,15 +140,18 @@ _FIRST = {
 }
 
 
-def _features_finding(measured: MeasuredDrift | str, gone: Sequence[str]) -> tuple[CheckVerdict, str]:
-    lost = f"; {len(gone)} features are no longer in the dataset: {_some(gone)}" if gone else ""
+def _features_finding(measured: MeasuredDrift | str, missing: Sequence[str]) -> tuple[CheckVerdict, str]:
+    lost = f"; {len(missing)} features are no longer in the dataset: {_some(missing)}" if missing else ""
     if isinstance(measured, str):
-        return CheckVerdict.ATTENTION if gone else CheckVerdict.UNKNOWN, f"features unknown, {measured}{lost}"
+        return (
+            CheckVerdict.ATTENTION if missing else CheckVerdict.UNKNOWN,
+            f"features unknown, {measured}{lost}",
+        )
     offenders = measured.offenders()
-    judged = len(measured.names) - int(measured.market_wide.sum())
+    compared = len(measured.names) - int(measured.market_wide.sum())
     named = f": {_some(offenders)}" if offenders else ""
-    verdict = CheckVerdict.ATTENTION if offenders or gone else CheckVerdict.OK
-    return verdict, f"{len(offenders)} of {judged} features drifted{named}{lost}"
+    verdict = CheckVerdict.ATTENTION if offenders or missing else CheckVerdict.OK
+    return verdict, f"{len(offenders)} of {compared} features drifted{named}{lost}"
 
 
 def _scores_finding(measured: MeasuredDrift | str) -> tuple[CheckVerdict, str]:

@@ -1,4 +1,4 @@
-"""The earlier sessions and scores that the newest month is held against."""
+"""The earlier sessions and scores that the newest month is compared with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reference_as_of(
         Published months, oldest first; the last is the newest.
     number
         How many sessions. Those of the published months come first; where they are too few, the calendar's
-        rebalance days before the first published month go on. A month apart, all stand at the same point of the
+        rebalance days before the first published month follow. A month apart, all are at the same point of the
         month.
     """
     found = [month.as_of for month in reversed(months[:-1])]

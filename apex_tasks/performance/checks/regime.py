@@ -13,10 +13,10 @@ from apex_tasks.dataset.market_returns import MarketReturns
 from apex_tasks.performance.checks.check import Check, CheckName, CheckVerdict
 from apex_tasks.statistics.performance import SESSIONS_PER_YEAR
 
-LEAST_LIVE_SESSIONS = 20
-LEAST_SESSIONS_BEFORE = 60
+MIN_LIVE_SESSIONS = 20
+MIN_SESSIONS_BEFORE = 60
 STANDARD_ERRORS = 2.0
-"""How far the live mean return may lie from the earlier one, in standard errors of a mean of so many sessions."""
+"""How far the live mean return may be from the earlier one, in standard errors of a mean of so many sessions."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def check_market(market: MarketReturns, live_from: dt.date | None, max_volatilit
     """Compare the equal-weight market after the first fill with all of the dataset before it.
 
     It is another market where its volatility is more than `max_volatility_ratio` times what it was, or less than that
-    part of it; where its drawdown is deeper than any before; or where its mean return lies more than
-    `STANDARD_ERRORS` from the mean before, reckoned with the volatility before.
+    part of it; where its drawdown is deeper than any before; or where its mean return is more than
+    `STANDARD_ERRORS` from the mean before, computed with the volatility before.
 
     Parameters
     ----------
@@ -73,14 +73,14 @@ def check_market(market: MarketReturns, live_from: dt.date | None, max_volatilit
     days = np.array(market.days, dtype="datetime64[D]")
     split = 0 if live_from is None else int(days.searchsorted(np.datetime64(live_from, "D"), side="right"))
     before, now = market.returns[:split], market.returns[split:]
-    if live_from is None or len(now) < LEAST_LIVE_SESSIONS or len(before) < LEAST_SESSIONS_BEFORE:
+    if live_from is None or len(now) < MIN_LIVE_SESSIONS or len(before) < MIN_SESSIONS_BEFORE:
         live = 0 if live_from is None else len(now)
         return Check(
             name=CheckName.REGIME,
             verdict=CheckVerdict.UNKNOWN,
-            finding=f"{live} live sessions and {len(before)} before them; {LEAST_LIVE_SESSIONS} and "
-            f"{LEAST_SESSIONS_BEFORE} are needed",
-            first="Wait for more sessions, or deliver a dataset that reaches further back.",
+            finding=f"{live} live sessions and {len(before)} before them; {MIN_LIVE_SESSIONS} and "
+            f"{MIN_SESSIONS_BEFORE} are needed",
+            remedy="Wait for more sessions, or deliver a dataset that reaches further back.",
         )
     live_market, earlier = Regime.of(now), Regime.of(before)
     found = _changes(now, before, live_market, earlier, max_volatility_ratio)
@@ -95,7 +95,7 @@ def check_market(market: MarketReturns, live_from: dt.date | None, max_volatilit
         name=CheckName.REGIME,
         verdict=CheckVerdict.ATTENTION,
         finding=f"{'; '.join(found)}: {finding}",
-        first="Compare the book with the market of the same days before blaming the model.",
+        remedy="Compare the book with the market of the same days before blaming the model.",
     )
 
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe and Ito (2008): colours that colour-blind eyes tell apart. Dash, hatch or a label says the same again.
-BLUE, SKY, ORANGE, VERMILLION = "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
+BLUE, SKY, VERMILLION = "#0072B2", "#56B4E9", "#D55E00"
 INK, GREY, PALE, GRID = "#1c2733", "#5b6b7a", "#c3ccd5", "#e6eaee"
 
 WIDTH_INCHES = 5.6

@@ -12,8 +12,8 @@ from apex_tasks.published.portfolio import (
     RESULT_FILES,
     PublishedPortfolio,
 )
-from apex_tasks.published.run_document import EXECUTION_FILE, RUN_FILE, damaged
-from apex_tasks.store import Artifact, Store
+from apex_tasks.published.run_document import EXECUTION_FILE, RUN_FILE
+from apex_tasks.store import Artifact, Store, damaged
 
 PUBLISHED_FILES = (*RESULT_FILES, RUN_FILE, REPORT_FILE, EXECUTION_FILE)
 DRAFT_FILES = (RUN_FILE, REPORT_FILE)

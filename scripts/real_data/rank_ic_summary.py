@@ -1,4 +1,4 @@
-"""Do scores keep ordering the returns that follow: rank information coefficients over many dates."""
+"""What the scores were worth: rank information coefficients of many months, and how sure their mean is."""
 
 from __future__ import annotations
 
@@ -10,119 +10,85 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from apex_tasks.dataset.forward_returns import ForwardReturns
+from apex_tasks.backtesting.compare import SEED
 from apex_tasks.refusal import Refusal
 from apex_tasks.statistics.bootstrap import Interval, bootstrap_interval
-from apex_tasks.statistics.rank_ic import rank_ic
+from real_data.rank_ics import AS_OF, HORIZON
 
 
-@dataclass(frozen=True, eq=False)
-class DatedScores:
-    """Scores of one date.
+def rank_ic_summary(table: pd.DataFrame, shortest_month: int) -> pd.DataFrame:
+    """Per column of `rank_ics.rank_ic_table`: months, mean, 95 % interval of the mean, spread and t.
 
     Parameters
     ----------
-    day
-        Session after whose close the scores were made; returns run from its close.
-    codes : (n_stocks,) str
-        Distinct codes.
-    scores : (n_stocks,) float32
-        Higher is better.
+    shortest_month
+        Least number of sessions from one as-of date to the next.
     """
+    rows = []
+    for name in table.columns.drop([AS_OF, "stocks"]):
+        summary = summarise_coefficients(
+            table[name], horizon_sessions=HORIZON, spacing_sessions=shortest_month, seed=SEED
+        )
+        interval = summary.interval
+        rows.append(
+            {
+                "scores": name,
+                "months": summary.dates,
+                "mean": summary.mean,
+                "mean_low": interval and interval.low,
+                "mean_high": interval and interval.high,
+                "std": summary.std,
+                "t": summary.t_statistic,
+                "t_overlap": summary.t_statistic_overlap,
+                "positive": summary.share_positive,
+                "block_months": interval and interval.block_sessions,
+            }
+        )
+    return pd.DataFrame(rows)
 
-    day: dt.date
-    codes: npt.NDArray[np.str_]
-    scores: npt.NDArray[np.float32]
+
+def shortest_spacing(days: Sequence[dt.date], as_of_dates: Sequence[dt.date]) -> int:
+    """Least number of sessions between neighbouring as-of dates."""
+    places = [days.index(day) for day in as_of_dates]
+    return min(later - earlier for earlier, later in pairwise(places))
 
 
 @dataclass(frozen=True)
 class CoefficientSummary:
     """Rank information coefficients of many dates.
 
-    Parameters
+    Attributes
     ----------
     dates
-        Dates with a coefficient; all other figures are of these.
-    undefined_dates
-        Dates without one: fewer than two stocks with a return, or all scores or returns equal.
+        Dates with a coefficient; all other figures are of these. A date has none with fewer than two stocks with a
+        return, or where all scores or returns are equal.
     mean, std
         Mean and standard deviation (ddof 1) of the coefficients; None for no date, and under two.
-    information_ratio
-        ``mean / std``, per date and not annualised; None without spread.
     share_positive
         Share of the coefficients above 0, as a fraction.
     t_statistic
-        ``mean / std * sqrt(dates)``, which takes dates to be independent: far too large where horizons overlap.
+        ``mean / std * sqrt(dates)``; None without spread. It takes dates to be independent:
+        far too large where horizons overlap.
     t_statistic_overlap
         The same with the standard error of Newey and West (1987) over ``overlap_dates - 1`` lags; equal to
-        `t_statistic` where nothing overlaps, None where it cannot be reckoned.
+        `t_statistic` where nothing overlaps, None where it cannot be computed.
     overlap_dates
         Consecutive dates whose horizons share sessions: ``ceil(horizon / spacing)``.
     interval
         Of the mean, by the block bootstrap, with blocks of `overlap_dates` at least; None where the dates are too few
         or too equal.
-    no_interval_because
-        The refusal of the bootstrap; None with an interval.
     """
 
     dates: int
-    undefined_dates: int
     mean: float | None
     std: float | None
-    information_ratio: float | None
     share_positive: float | None
     t_statistic: float | None
     t_statistic_overlap: float | None
     overlap_dates: int
     interval: Interval | None
-    no_interval_because: str | None
-
-
-def information_coefficients(
-    dated: Sequence[DatedScores], returns: ForwardReturns, horizon: int
-) -> npt.NDArray[np.float64]:
-    """Rank information coefficient of each date's scores with the returns that followed.
-
-    Parameters
-    ----------
-    dated
-        Scores by date, oldest first.
-    returns
-        Realised returns; see `apex_tasks.dataset.forward_returns.read_forward_returns`.
-    horizon
-        One of the horizons of the returns, in a stock's own rows.
-
-    Returns
-    -------
-    (n_dates,) float64
-        See `apex_tasks.statistics.rank_ic.rank_ic`; NaN where it is undefined.
-
-    Raises
-    ------
-    Refusal
-        A score is not finite.
-    ValueError
-        The returns lack the horizon, or the dates do not ascend.
-    """
-    if horizon not in returns.horizons:
-        raise ValueError(f"horizon: expected=one of {returns.horizons}, received={horizon}")
-    if any(one.day >= other.day for one, other in pairwise(dated)):
-        raise ValueError("dated scores: expected=distinct dates, oldest first")
-    column = returns.horizons.index(horizon)
-    coefficients = np.full(len(dated), np.nan)
-    for place, one in enumerate(dated):
-        broken = ~np.isfinite(one.scores)
-        if broken.any():
-            raise Refusal(
-                "a score is not a finite number",
-                expected="finite scores for all stocks",
-                received=f"{broken.sum()} of {len(broken)} not finite",
-                where=f"scores of {one.day}",
-                remedy="Check the dataset's features of that date, then the checkpoint.",
-            )
-        coefficients[place] = rank_ic(one.scores, returns.on(one.day, one.codes)[:, column])
-    return coefficients
 
 
 def summarise_coefficients(
@@ -136,7 +102,7 @@ def summarise_coefficients(
 ) -> CoefficientSummary:
     """Mean, spread and certainty of rank information coefficients.
 
-    Undefined dates are counted and the dates around them become neighbours in the blocks of the bootstrap.
+    The dates around an undefined one become neighbours in the blocks of the bootstrap.
 
     Parameters
     ----------
@@ -166,7 +132,6 @@ def summarise_coefficients(
     std = float(known.std(ddof=1)) if dates > 1 else None
     ratio = mean / std if mean is not None and std is not None and std > 1e-12 else None
 
-    interval, no_interval_because = None, None
     try:
         interval = bootstrap_interval(
             known,
@@ -176,20 +141,17 @@ def summarise_coefficients(
             repetitions=repetitions,
             least_block_sessions=overlap,
         )
-    except Refusal as refusal:
-        no_interval_because = str(refusal)
+    except Refusal:
+        interval = None
     return CoefficientSummary(
         dates=dates,
-        undefined_dates=len(every) - dates,
         mean=mean,
         std=std,
-        information_ratio=ratio,
         share_positive=float((known > 0).mean()) if dates else None,
         t_statistic=ratio * math.sqrt(dates) if ratio is not None else None,
         t_statistic_overlap=_newey_west(known, overlap - 1) if ratio is not None else None,
         overlap_dates=overlap,
         interval=interval,
-        no_interval_because=no_interval_because,
     )
 
 
