@@ -84,7 +84,7 @@ def _show(report: PerformanceReport) -> None:
     out.print(deviations)
     checks = Table("Check", "Verdict", "Finding", "First", title="Four checks", title_justify="left")
     for check in report.checks:
-        checks.add_row(check.name, check.verdict, escape(check.finding), escape(check.first))
+        checks.add_row(check.name, check.verdict, escape(check.finding), escape(check.remedy))
     out.print(checks)
     for warning in report.warnings:
         out.print(f"WARNING {warning}", markup=False)

@@ -36,7 +36,7 @@ from apex_tasks.performance.report import PerformanceReport
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import DeadlineSettings
 from apex_tasks.store import Store
-from tests.support.notice_servers import NoticeServers, connections
+from tests.support.message_servers import MessageServers, connections
 from tests.support.paths import ROOT
 from tests.support.small_market import AS_OF, JULY, SmallMarket, month
 
@@ -54,8 +54,8 @@ def ledger(tmp_path: Path) -> SentLog:
 
 
 @pytest.fixture
-def servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[NoticeServers]:
-    with NoticeServers() as listening:
+def servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MessageServers]:
+    with MessageServers() as listening:
         use(monkeypatch, {**listening.environment, "APEX_HOME": str(tmp_path)})
         yield listening
 
@@ -128,14 +128,14 @@ def failing(error: Refusal) -> AirflowFailException:
     return failed.value
 
 
-def headlines(servers: NoticeServers) -> list[str]:
+def headlines(servers: MessageServers) -> list[str]:
     """Subjects of what was told, having checked that both channels told the same."""
     mails = [mail.subject for mail in servers.mails]
     assert [html.unescape(post.text.splitlines()[0].strip("*")) for post in servers.posts] == mails
     return mails
 
 
-def test_both_channels_tell_a_cause_once(servers: NoticeServers, ledger: SentLog) -> None:
+def test_both_channels_tell_a_cause_once(servers: MessageServers, ledger: SentLog) -> None:
     deliver(NOTICE, ledger, FAILED)
     deliver(NOTICE, ledger, FAILED)
     assert headlines(servers) == [NOTICE.subject]
@@ -145,7 +145,7 @@ def test_both_channels_tell_a_cause_once(servers: NoticeServers, ledger: SentLog
     assert (post.path, post.text) == ("/services/T0/B0/secret", NOTICE.slack)
 
 
-def test_braces_in_an_error_are_no_template(servers: NoticeServers, ledger: SentLog) -> None:
+def test_braces_in_an_error_are_no_template(servers: MessageServers, ledger: SentLog) -> None:
     text = "{{ 6 * 7 }} {% raw %} {{ told }} {# gone #}"
     deliver(task_failed(RUN, "infer", ValueError(text), "http://airflow/log"), ledger, FAILED)
     assert text in servers.mails[0].subject
@@ -154,7 +154,7 @@ def test_braces_in_an_error_are_no_template(servers: NoticeServers, ledger: Sent
 
 
 @pytest.mark.slow
-def test_passwords_of_connections_are_masked(servers: NoticeServers, ledger: SentLog) -> None:
+def test_passwords_of_connections_are_masked(servers: MessageServers, ledger: SentLog) -> None:
     """In a fresh process: pytest switches Airflow's masking off in its own."""
     code = """
 from airflow.sdk.log import mask_secret
@@ -177,7 +177,7 @@ deliver(notice, SentLog(str(os.environ["APEX_HOME"]), "d", "r", 0), "failure-inf
 @pytest.mark.parametrize("broken", CHANNELS)
 def test_one_dead_server_keeps_nothing_from_the_other(
     monkeypatch: pytest.MonkeyPatch,
-    servers: NoticeServers,
+    servers: MessageServers,
     ledger: SentLog,
     caplog: pytest.LogCaptureFixture,
     broken: str,
@@ -224,7 +224,7 @@ def test_missing_connections_are_one_line_each(
 
 def test_nobody_to_write_to_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
-    servers: NoticeServers,
+    servers: MessageServers,
     ledger: SentLog,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -235,7 +235,7 @@ def test_nobody_to_write_to_is_one_line(
 
 
 def test_an_unreachable_store_does_not_silence_anybody(
-    servers: NoticeServers, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    servers: MessageServers, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     deliver(NOTICE, SentLog(str(tmp_path / "file"), DAG_ID, RUN_ID, 0), FAILED)
@@ -243,7 +243,7 @@ def test_an_unreachable_store_does_not_silence_anybody(
     assert "The store cannot remember what is told" in caplog.text
 
 
-def test_a_refusal_behind_a_failure_is_told_in_full(servers: NoticeServers) -> None:
+def test_a_refusal_behind_a_failure_is_told_in_full(servers: MessageServers) -> None:
     callbacks.notify_task_failure(task_context(failing(REFUSAL)))
     assert headlines(servers) == [f"[APEX CRITICAL] {DAG_ID} failed at infer: it is wrong"]
     for word in ("Expected", "Received", "Mend it.", "http://airflow/log", "a-task-refused-its-input"):
@@ -258,7 +258,7 @@ def test_only_a_refusal_is_one() -> None:
 
 
 def test_worker_and_dag_processor_tell_the_same_failure_once(
-    servers: NoticeServers, dag_states: dict[str, Any]
+    servers: MessageServers, dag_states: dict[str, Any]
 ) -> None:
     dag_states["tasks"] = {"infer": "failed", "publish": "upstream_failed"}
     callbacks.notify_task_failure(task_context(ValueError("no")))
@@ -267,7 +267,7 @@ def test_worker_and_dag_processor_tell_the_same_failure_once(
 
 
 def test_the_run_tells_of_a_killed_task_beside_one_that_told_itself(
-    servers: NoticeServers, dag_states: dict[str, Any]
+    servers: MessageServers, dag_states: dict[str, Any]
 ) -> None:
     dag_states["tasks"] = {"validate_bundle": "failed", "infer": "failed", "publish": "upstream_failed"}
     callbacks.notify_task_failure(task_context(ValueError("no"), task_id="validate_bundle"))
@@ -279,7 +279,7 @@ def test_the_run_tells_of_a_killed_task_beside_one_that_told_itself(
     assert f"/dags/{DAG_ID}/runs/{RUN_ID}/tasks/infer" in servers.posts[1].text
 
 
-def test_a_failure_after_clearing_is_told_again(servers: NoticeServers, dag_states: dict[str, Any]) -> None:
+def test_a_failure_after_clearing_is_told_again(servers: MessageServers, dag_states: dict[str, Any]) -> None:
     dag_states["tasks"] = {"infer": "failed"}
     for attempt in (0, 1):
         callbacks.notify_task_failure(task_context(ValueError("no"), attempt))
@@ -288,7 +288,7 @@ def test_a_failure_after_clearing_is_told_again(servers: NoticeServers, dag_stat
 
 
 def test_a_run_without_a_failed_task_is_told_even_when_airflow_knows_no_run(
-    servers: NoticeServers, dag_states: dict[str, Any]
+    servers: MessageServers, dag_states: dict[str, Any]
 ) -> None:
     context = run_context("timed_out")
     del context["dag_run"]
@@ -298,7 +298,11 @@ def test_a_run_without_a_failed_task_is_told_even_when_airflow_knows_no_run(
 
 @pytest.mark.parametrize("warned", [False, True])
 def test_a_published_month_is_told_with_its_alerts(
-    monkeypatch: pytest.MonkeyPatch, servers: NoticeServers, market: SmallMarket, tmp_path: Path, warned: bool
+    monkeypatch: pytest.MonkeyPatch,
+    servers: MessageServers,
+    market: SmallMarket,
+    tmp_path: Path,
+    warned: bool,
 ) -> None:
     bounds = [{"metric": "positions", "bound": 1}, {"metric": INFERENCE_LATENCY, "bound": 0}]
     rest = {"comparison": ">", "severity": "WARNING", "remedy": "Look.", "runbook": "low-supply"}
@@ -330,14 +334,14 @@ def test_a_published_month_is_told_with_its_alerts(
         assert subject.startswith(f"[APEX] {JULY}/v1 published: 35 positions, turnover 50.00%, cost")
 
 
-def test_a_retry_is_a_line_in_the_log(servers: NoticeServers, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_retry_is_a_line_in_the_log(servers: MessageServers, caplog: pytest.LogCaptureFixture) -> None:
     callbacks.notify_retry(task_context(OSError("disk")))
     assert "Attempt 1 of infer failed and is repeated: disk" in caplog.text
     assert headlines(servers) == []
 
 
 def test_a_late_run_is_told_once_for_each_deadline(
-    servers: NoticeServers, dag_states: dict[str, Any]
+    servers: MessageServers, dag_states: dict[str, Any]
 ) -> None:
     dag_states["tasks"] = {"dataset_fresh": "success", "infer": "running", "publish": None}
     for number in (1, 1, 2):  # a triggerer that dies repeats what it was about to tell
@@ -346,14 +350,14 @@ def test_a_late_run_is_told_once_for_each_deadline(
     assert "infer running" in servers.posts[0].text
 
 
-def test_a_late_run_that_waits_says_for_what(servers: NoticeServers, dag_states: dict[str, Any]) -> None:
+def test_a_late_run_that_waits_says_for_what(servers: MessageServers, dag_states: dict[str, Any]) -> None:
     dag_states["tasks"] = {"dataset_fresh": "up_for_reschedule"}
     dag_states["waiting"] = vars(REFUSAL)
     pass_deadline()
     assert headlines(servers) == [f"[APEX WARNING] {DAG_ID} is late: it is wrong"]
 
 
-def test_a_late_run_that_awaits_a_person_says_so(servers: NoticeServers, dag_states: dict[str, Any]) -> None:
+def test_a_late_run_that_awaits_a_person_says_so(servers: MessageServers, dag_states: dict[str, Any]) -> None:
     dag_states["tasks"] = {"apply_costs": "success", "approval": "awaiting_input"}
     pass_deadline(1)
     dag_states["tasks"]["approval"] = "queued"  # answered
@@ -366,7 +370,7 @@ def test_a_late_run_that_awaits_a_person_says_so(servers: NoticeServers, dag_sta
 
 
 def test_a_sensor_that_is_just_looking_is_asked_again(
-    monkeypatch: pytest.MonkeyPatch, servers: NoticeServers, dag_states: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, servers: MessageServers, dag_states: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(callbacks, "LOOK_SECONDS", 0.01)
     dag_states["tasks"] = {"dataset_fresh": "running"}
@@ -380,7 +384,7 @@ def test_a_sensor_that_is_just_looking_is_asked_again(
     ]
 
 
-def test_what_was_awaited_before_is_no_news(servers: NoticeServers, dag_states: dict[str, Any]) -> None:
+def test_what_was_awaited_before_is_no_news(servers: MessageServers, dag_states: dict[str, Any]) -> None:
     dag_states["tasks"] = {"dataset_fresh": "failed", "validate_bundle": "running"}
     dag_states["waiting"] = vars(REFUSAL)
     pass_deadline()
@@ -388,7 +392,7 @@ def test_what_was_awaited_before_is_no_news(servers: NoticeServers, dag_states: 
 
 
 def test_a_run_that_has_published_since_is_not_late(
-    servers: NoticeServers, dag_states: dict[str, Any]
+    servers: MessageServers, dag_states: dict[str, Any]
 ) -> None:
     dag_states["run"] = "success"
     pass_deadline()
@@ -396,7 +400,7 @@ def test_a_run_that_has_published_since_is_not_late(
 
 
 def test_a_failure_that_was_told_is_not_told_again_as_late(
-    servers: NoticeServers, dag_states: dict[str, Any]
+    servers: MessageServers, dag_states: dict[str, Any]
 ) -> None:
     callbacks.notify_task_failure(task_context(ValueError("no"), attempt=2))
     dag_states.update(run="failed", tasks={"infer": "failed"})
@@ -405,7 +409,7 @@ def test_a_failure_that_was_told_is_not_told_again_as_late(
 
 
 def test_a_failure_that_reached_only_one_channel_is_told_late_by_the_other(
-    monkeypatch: pytest.MonkeyPatch, servers: NoticeServers, dag_states: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, servers: MessageServers, dag_states: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("APEX_NOTIFICATIONS__SMTP_CONNECTION", "nowhere")
     callbacks.notify_task_failure(task_context(ValueError("no")))
@@ -515,7 +519,7 @@ def tell_judged(home: Path, portfolio: str, *deviating: str) -> None:
     callbacks.notify_deviation(judged_context(home, name, *deviating))
 
 
-def test_a_deviation_is_told_once_per_figure_and_month(servers: NoticeServers, tmp_path: Path) -> None:
+def test_a_deviation_is_told_once_per_figure_and_month(servers: MessageServers, tmp_path: Path) -> None:
     tell_judged(tmp_path, "2025-10-01/v1")
     assert headlines(servers) == []
     tell_judged(tmp_path, "2025-10-01/v1", "sharpe_ratio")
@@ -535,11 +539,11 @@ def test_a_deviation_is_told_once_per_figure_and_month(servers: NoticeServers, t
 def test_a_deviation_that_could_not_be_sent_is_told_the_next_day(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with NoticeServers() as listening:
+    with MessageServers() as listening:
         environment = {**listening.environment, "APEX_HOME": str(tmp_path)}
     use(monkeypatch, environment)  # nobody listens there any more
     tell_judged(tmp_path, "2025-10-01/v1", "sharpe_ratio", "win_rate")
-    with NoticeServers() as listening:
+    with MessageServers() as listening:
         use(monkeypatch, listening.environment)
         tell_judged(tmp_path, "2025-10-01/v1", "sharpe_ratio", "win_rate")
         tell_judged(tmp_path, "2025-10-01/v1", "sharpe_ratio", "win_rate")

@@ -7,7 +7,6 @@ import datetime as dt
 from apex_tasks.monitoring.alerts import Alert
 from apex_tasks.monthly.summary import MonthOutcome, MonthSummary, TopName
 from apex_tasks.notifications.messages import (
-    Notification,
     Run,
     approval_wanted,
     deadline_passed,
@@ -16,6 +15,7 @@ from apex_tasks.notifications.messages import (
     run_failed,
     task_failed,
 )
+from apex_tasks.notifications.notification import Notification
 from apex_tasks.performance import deviation
 from apex_tasks.performance.benchmarks import Metric
 from apex_tasks.performance.checks.check import Check, CheckName, CheckVerdict
@@ -107,7 +107,7 @@ def performance_report(*attention: CheckName) -> PerformanceReport:
                 name=name,
                 verdict=CheckVerdict.ATTENTION if name in attention else CheckVerdict.OK,
                 finding=f"finding of {name}",
-                first=f"Do {name} first." if name in attention else "",
+                remedy=f"Do {name} first." if name in attention else "",
             )
             for name in CheckName
         ),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from pydantic import ConfigDict, Field
+
 from apex_tasks.frozen_model import FrozenModel
 
 
@@ -35,11 +37,13 @@ class Check(FrozenModel):
         OK, attention, or unknown where it could not be answered.
     finding
         One sentence with the numbers.
-    first
-        What to do first; empty when it is ok.
+    remedy
+        What to do first; empty when it is ok. Stored as `first`, the name that older reports have.
     """
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
     name: CheckName
     verdict: CheckVerdict
     finding: str
-    first: str = ""
+    remedy: str = Field("", alias="first")

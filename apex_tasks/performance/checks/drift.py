@@ -126,11 +126,11 @@ def check_drift(features: MeasuredDrift | str, scores: MeasuredDrift | str, gone
         name=CheckName.DRIFT,
         verdict=worst,
         finding="; ".join(text for _, text in findings),
-        first=_FIRST[worst],
+        remedy=_REMEDIES[worst],
     )
 
 
-_FIRST = {
+_REMEDIES = {
     CheckVerdict.OK: "",
     CheckVerdict.UNKNOWN: "Look at it again once there are more months and sessions.",
     CheckVerdict.ATTENTION: "Look at the named columns in the dataset, newest session first: a feed that stopped, a "

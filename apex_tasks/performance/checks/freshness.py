@@ -19,7 +19,7 @@ def check_dataset(dataset: str, due: dt.date, settings: FreshnessSettings) -> Ch
             name=CheckName.FRESHNESS,
             verdict=CheckVerdict.ATTENTION,
             finding=f"{refusal.what}: expected {refusal.expected}, received {refusal.received}",
-            first=refusal.remedy,
+            remedy=refusal.remedy,
         )
     finding = (
         f"{due} is the newest session due and has {state.rows} rows, against a median of {state.median_rows:g} on "
@@ -31,5 +31,5 @@ def check_dataset(dataset: str, due: dt.date, settings: FreshnessSettings) -> Ch
         name=CheckName.FRESHNESS,
         verdict=CheckVerdict.ATTENTION,
         finding=finding,
-        first="Check the data delivery: the ledger stops where the data do.",
+        remedy="Check the data delivery: the ledger stops where the data do.",
     )

@@ -33,7 +33,7 @@ def check_bundle(
             name=CheckName.INTEGRITY,
             verdict=CheckVerdict.UNKNOWN,
             finding="no bundle is named, so none was read",
-            first="Set APEX_BUNDLE for all components, or pass the bundle to this run.",
+            remedy="Set APEX_BUNDLE for all components, or pass the bundle to this run.",
         )
     try:
         files = read_bundle(source, limits)
@@ -45,7 +45,7 @@ def check_bundle(
             name=CheckName.INTEGRITY,
             verdict=CheckVerdict.ATTENTION,
             finding=f"{refusal.what}: expected {refusal.expected}, received {refusal.received}",
-            first=refusal.remedy,
+            remedy=refusal.remedy,
         )
     received = {"bundle": files.sha256, "checkpoint": files.hashes[path]}
     verified = f"{len(files.contents)} files match MANIFEST.lock"
@@ -64,5 +64,5 @@ def check_bundle(
         name=CheckName.INTEGRITY,
         verdict=CheckVerdict.ATTENTION,
         finding=f"{verified}, but it is not the bundle that published {portfolio}: {'; '.join(different)}",
-        first="Find out who changed the bundle and whether on purpose; compare its hash with the sender's.",
+        remedy="Find out who changed the bundle and whether on purpose; compare its hash with the sender's.",
     )

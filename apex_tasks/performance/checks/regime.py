@@ -80,7 +80,7 @@ def check_market(market: MarketReturns, live_from: dt.date | None, max_volatilit
             verdict=CheckVerdict.UNKNOWN,
             finding=f"{live} live sessions and {len(before)} before them; {LEAST_LIVE_SESSIONS} and "
             f"{LEAST_SESSIONS_BEFORE} are needed",
-            first="Wait for more sessions, or deliver a dataset that reaches further back.",
+            remedy="Wait for more sessions, or deliver a dataset that reaches further back.",
         )
     live_market, earlier = Regime.of(now), Regime.of(before)
     found = _changes(now, before, live_market, earlier, max_volatility_ratio)
@@ -95,7 +95,7 @@ def check_market(market: MarketReturns, live_from: dt.date | None, max_volatilit
         name=CheckName.REGIME,
         verdict=CheckVerdict.ATTENTION,
         finding=f"{'; '.join(found)}: {finding}",
-        first="Compare the book with the market of the same days before blaming the model.",
+        remedy="Compare the book with the market of the same days before blaming the model.",
     )
 
 

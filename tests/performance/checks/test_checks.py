@@ -25,7 +25,7 @@ DAYS = CALENDAR.sessions(dt.date(2024, 1, 4), dt.date(2025, 10, 10))
 
 def said(check: Check) -> CheckVerdict:
     """The verdict of a check that has told what to do, where there is something to do."""
-    assert bool(check.first) is (check.verdict is not CheckVerdict.OK)
+    assert bool(check.remedy) is (check.verdict is not CheckVerdict.OK)
     assert check.finding
     assert not check.finding.endswith(".")
     return check.verdict
