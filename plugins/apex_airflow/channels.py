@@ -83,10 +83,10 @@ def _email(settings: NotificationSettings) -> Any:
         smtp_retry_limit = RETRIES
 
     BaseHook.get_connection(settings.smtp_connection)
-    if settings.email_to is None:
+    if not settings.email_to:
         raise ChannelOff("the setting notifications.email_to names nobody")
     notifier = SmtpNotifier(
-        to=settings.email_to,
+        to=list(settings.email_to),
         from_email=settings.email_from,
         subject="{{ told.subject }}",
         html_content="{{ told.html }}",

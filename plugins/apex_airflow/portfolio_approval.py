@@ -66,12 +66,11 @@ class PortfolioApproval(ApprovalOperator):
             context["ti"].xcom_push(DRAFT, drafted.model_dump(mode="json"))
             if not run.awaits_approval(plan, drafted, context["dag_run"].clear_number):
                 return
-            approvers = run.request.settings.approvers or ""
+            approvers = run.request.settings.approvers
             question = approval_question(context, plan, dt.datetime.now(dt.UTC) + self.response_timeout)
         self.subject, self.body = question.headline, question.markdown
         self.notifiers = [QuestionNotifier(question)]
-        ids = [user.strip() for user in approvers.split(",") if user.strip()]
-        self.assigned_users = [{"id": user, "name": user} for user in ids]
+        self.assigned_users = [{"id": user, "name": user} for user in approvers]
         super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
