@@ -134,7 +134,7 @@ def test_the_setting_asks_where_the_run_does_not_say(task: Task, monkeypatch: py
     assert task.operator.execute(task.context(approval=False)) is None
 
 
-def test_the_question_stands_in_airflow_and_is_told_once_by_both_channels(task: Task) -> None:
+def test_the_question_is_shown_in_airflow_and_is_sent_once_by_both_channels(task: Task) -> None:
     task.ask()
     (shown,) = task.shown
     assert shown["options"] == ["Approve", "Reject"]
@@ -147,7 +147,7 @@ def test_the_question_stands_in_airflow_and_is_told_once_by_both_channels(task: 
         assert f"{run}/plugin/portfolio" in text
         assert f"{run}/tasks/approval/required_actions" in text
     task.ask()
-    assert len(task.servers.mails) == 1, "the same attempt is told once"
+    assert len(task.servers.mails) == 1, "the same attempt is sent once"
     task.ti.try_number = 2
     task.ask()
     assert "asks again for your approval" in task.servers.mails[1].subject
