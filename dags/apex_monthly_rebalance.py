@@ -2,27 +2,29 @@
 
 from datetime import timedelta
 
-import pendulum
-from airflow.sdk import DAG, Asset, DeadlineAlert, Param, get_current_context, task
+from airflow.sdk import DAG, Asset, Param, get_current_context, task
+from airflow.sdk.definitions.deadline import DeadlineAlert
 from airflow.sdk.exceptions import AirflowSkipException
-from apex_airflow.callbacks import (
-    deadline_alerts,
-    notify_published,
-    notify_retry,
-    notify_run_failure,
-    notify_task_failure,
+from apex_airflow.callbacks import deadline_alerts, notify_published, notify_run_failure
+from apex_airflow.dag_defaults import (
+    DEFAULT_ARGS,
+    START_DATE,
+    input_params,
+    optional_choice,
+    optional_count,
+    optional_day,
+    optional_text,
 )
 from apex_airflow.dataset_fresh_sensor import DatasetFreshSensor
 from apex_airflow.portfolio_approval import PortfolioApproval
 from apex_airflow.previous_month_sensor import PreviousMonthSensor
-from apex_airflow.tasks import APPROVAL, DATASET_FRESH, draft_from, monthly_run_from, step
+from apex_airflow.tasks import APPROVAL, DATASET_FRESH, StepResult, draft_from, monthly_run_from, step
 from apex_airflow.timetable import TseRebalanceTimetable
 
 from apex_tasks.settings import FeaturesMode, Normalization, Policy, load_settings
 
 SETTINGS = load_settings()
 PORTFOLIO = Asset("apex_portfolio")
-IO_RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": 2.0}
 
 TRIAGE = """
 **Who is hit:** the fund has no portfolio for the month until `publish` succeeds.
@@ -34,47 +36,30 @@ TRIAGE = """
 result for it is refused unless `republish_reason` is given.
 """
 
-
-def _choice(default: object, values: object, description: str) -> Param:
-    return Param(default, type=["null", "string"], enum=[None, *values], description=description)
-
-
 PARAMS = {
-    "as_of": Param(
-        None,
-        type=["null", "string"],
-        format="date",
-        description="TSE session whose close decides; the next session trades. "
-        "Empty: the session before the latest rebalance day.",
+    "as_of": optional_day(
+        "TSE session whose close decides; the next session trades. "
+        "Empty: the session before the latest rebalance day."
     ),
-    "bundle": Param(None, type=["null", "string"], description="Folder or tar.gz. Empty: APEX_BUNDLE."),
-    "dataset": Param(None, type=["null", "string"], description="Parquet file. Empty: APEX_DATASET."),
-    "top_k": Param(
-        None,
-        type=["null", "integer"],
-        minimum=1,
-        maximum=500,
-        description="Names to hold. Empty: the setting.",
-    ),
+    **input_params(),
+    "top_k": optional_count("Names to hold. Empty: the setting.", maximum=500),
     "horizon": Param(
         None,
         type=["null", "integer"],
         enum=[None, 1, 5, 10, 20],
         description="Forecast horizon, sessions. Empty: the setting.",
     ),
-    "normalization": _choice(None, Normalization, "csz: z-score per day; raw: as is. Empty: the setting."),
-    "features_mode": _choice(None, FeaturesMode, "What to do with missing features. Empty: the setting."),
-    "policy": _choice(None, Policy, "How weights follow from candidates. Empty: the setting."),
+    "normalization": optional_choice("csz: z-score per day; raw: as is. Empty: the setting.", Normalization),
+    "features_mode": optional_choice("What to do with missing features. Empty: the setting.", FeaturesMode),
+    "policy": optional_choice("How weights follow from candidates. Empty: the setting.", Policy),
     "dry_run": Param(False, type="boolean", description="Do everything but publish."),
     "approval": Param(
         None,
         type=["null", "boolean"],
         description="Wait for a person's approval before publishing. Untouched: the setting.",
     ),
-    "republish_reason": Param(
-        None,
-        type=["null", "string"],
-        description="Why a published month may get a new version with a different result; kept in the audit trail.",
+    "republish_reason": optional_text(
+        "Why a published month may get a new version with a different result; kept in the audit trail."
     ),
     "cold_start": Param(
         False, type="boolean", description="Start from cash when last month has no published portfolio."
@@ -90,52 +75,46 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
         doc_md=f"{__doc__}\n{TRIAGE}",
         # when
         schedule=TseRebalanceTimetable(SETTINGS.schedule.nth_session, SETTINGS.schedule.grace_days),
-        start_date=pendulum.datetime(2000, 1, 1, tz="Asia/Tokyo"),
+        start_date=START_DATE,
         catchup=False,
         max_active_runs=3,
         dagrun_timeout=timedelta(hours=24),
         # what
         params=PARAMS,
-        default_args={
-            "owner": "apex",
-            "on_failure_callback": notify_task_failure,
-            "on_retry_callback": notify_retry,
-        },
+        default_args=DEFAULT_ARGS,
         tags=["apex", "production"],
-        # who is told
+        # who is notified
         on_failure_callback=notify_run_failure,
         deadline=deadlines,
     ) as dag:
 
-        @task(**IO_RETRIES)
+        @task
         @step
-        def validate_bundle():
+        def validate_bundle() -> object:
             """Agree checkpoint, config, dataset schema and MANIFEST.lock."""
             return monthly_run_from(get_current_context()).validate_bundle()
 
-        @task(**IO_RETRIES)
+        @task
         @step
-        def build_panel(handshake):
-            """Decode and normalise the windows of the as-of session."""
+        def build_panel(handshake: str) -> object:
+            """Decode and normalize the windows of the as-of session."""
             return monthly_run_from(get_current_context()).build_panel(handshake)
 
-        @task(**IO_RETRIES)
+        @task
         @step
-        def infer(handshake, panel):
+        def infer(handshake: str, panel: StepResult) -> object:
             """Score every eligible stock."""
             return monthly_run_from(get_current_context()).infer(handshake, panel)
 
-        @task(**IO_RETRIES)
+        @task
         @step
-        def apply_costs(handshake, panel, scores):
+        def apply_costs(handshake: str, panel: StepResult, scores: StepResult) -> object:
             """Plan target weights, orders and their costs."""
             return monthly_run_from(get_current_context()).apply_costs(handshake, panel, scores)
 
-        @task(
-            **IO_RETRIES, outlets=[PORTFOLIO], max_active_tis_per_dag=1, on_success_callback=notify_published
-        )
+        @task(outlets=[PORTFOLIO], max_active_tis_per_dag=1, on_success_callback=notify_published)
         @step
-        def publish(panel, scores, plan):
+        def publish(panel: StepResult, scores: StepResult, plan: StepResult) -> object:
             """Publish the portfolio with the report that was drafted, unless the run is dry."""
             context = get_current_context()
             run = monthly_run_from(context)
@@ -149,7 +128,6 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
             mode="reschedule",
             poke_interval=SETTINGS.freshness.poke_interval_seconds,
             timeout=SETTINGS.freshness.timeout_minutes * 60,
-            **IO_RETRIES,
         )
         previous_month = PreviousMonthSensor(
             task_id="previous_month",
@@ -157,7 +135,6 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
             mode="reschedule",
             poke_interval=10,  # Airflow may take a sensor that looks again within 5 s for a failed one
             timeout=SETTINGS.freshness.timeout_minutes * 60,
-            **IO_RETRIES,
         )
         handshake = validate_bundle()
         panel = build_panel(handshake)
@@ -168,7 +145,6 @@ def monthly_rebalance(deadlines: list[DeadlineAlert]) -> DAG:
             doc_md="Draft the report and, where that is wanted, wait for a person to approve it.",
             steps=[handshake, panel, scores, plan],
             response_timeout=timedelta(minutes=SETTINGS.deadlines.approval_minutes),
-            **IO_RETRIES,
         )
         dataset_fresh >> panel
         previous_month >> plan

@@ -2,28 +2,13 @@
 
 from datetime import timedelta
 
-import pendulum
-from airflow.sdk import (
-    DAG,
-    Asset,
-    AssetOrTimeSchedule,
-    CronTriggerTimetable,
-    Param,
-    get_current_context,
-    task,
-)
-from apex_airflow.callbacks import (
-    PERFORMANCE,
-    notify_deviation,
-    notify_retry,
-    notify_run_failure,
-    notify_task_failure,
-)
-from apex_airflow.tasks import performance_run_from, step
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, get_current_context, task
+from apex_airflow.callbacks import PERFORMANCE, notify_deviation, notify_run_failure
+from apex_airflow.dag_defaults import DEFAULT_ARGS, START_DATE, input_params, optional_day
+from apex_airflow.tasks import StepResult, performance_run_from, step
 
 PORTFOLIO = Asset("apex_portfolio")
 AFTER_THE_CLOSE = CronTriggerTimetable("0 18 * * 1-5", timezone="Asia/Tokyo")
-IO_RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": 2.0}
 
 TRIAGE = """
 **Who is hit:** nobody's orders. While this fails, nobody watches whether the live book does what its benchmarks say.
@@ -36,16 +21,8 @@ month is touched.
 """
 
 PARAMS = {
-    "dataset": Param(None, type=["null", "string"], description="Parquet file. Empty: APEX_DATASET."),
-    "bundle": Param(
-        None, type=["null", "string"], description="Folder or tar.gz to check. Empty: APEX_BUNDLE."
-    ),
-    "until": Param(
-        None,
-        type=["null", "string"],
-        format="date",
-        description="Last day to mark. Empty: the run's own day.",
-    ),
+    **input_params(),
+    "until": optional_day("Last day to mark. Empty: the run's own day."),
 }
 
 with DAG(
@@ -54,31 +31,27 @@ with DAG(
     doc_md=f"{__doc__}\n{TRIAGE}",
     # when
     schedule=AssetOrTimeSchedule(timetable=AFTER_THE_CLOSE, assets=PORTFOLIO),
-    start_date=pendulum.datetime(2000, 1, 1, tz="Asia/Tokyo"),
+    start_date=START_DATE,
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=2),
     # what
     params=PARAMS,
-    default_args={
-        "owner": "apex",
-        "on_failure_callback": notify_task_failure,
-        "on_retry_callback": notify_retry,
-    },
+    default_args=DEFAULT_ARGS,
     tags=["apex", "production", "performance"],
-    # who is told
+    # who is notified
     on_failure_callback=notify_run_failure,
 ) as dag:
 
-    @task(**IO_RETRIES)
+    @task
     @step
-    def mark_ledger():
+    def mark_ledger() -> object:
         """Fill and mark every published month from the dataset's closes."""
         return performance_run_from(get_current_context()).mark_ledger()
 
-    @task(**IO_RETRIES, on_success_callback=notify_deviation)
+    @task(on_success_callback=notify_deviation)
     @step
-    def judge_performance(ledger):
+    def judge_performance(ledger: StepResult) -> object:
         """Compare with the benchmarks, and answer the four checks."""
         return performance_run_from(get_current_context()).judge_performance(ledger)
 

@@ -2,12 +2,10 @@
 
 from datetime import timedelta
 
-import pendulum
-from airflow.sdk import DAG, Param, get_current_context, task
-from apex_airflow.callbacks import REHEARSAL, notify_retry, notify_run_failure, notify_task_failure
-from apex_airflow.tasks import rehearsal_from, step
-
-IO_RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=30), "retry_exponential_backoff": 2.0}
+from airflow.sdk import DAG, get_current_context, task
+from apex_airflow.callbacks import REHEARSAL, notify_run_failure
+from apex_airflow.dag_defaults import DEFAULT_ARGS, START_DATE, input_params, optional_count
+from apex_airflow.tasks import StepResult, rehearsal_from, step
 
 TRIAGE = """
 Trigger it by hand on the day of a deployment, before the first month; docs/day-zero.md has the whole day.
@@ -20,22 +18,9 @@ Trigger it by hand on the day of a deployment, before the first month; docs/day-
 """
 
 PARAMS = {
-    "bundle": Param(None, type=["null", "string"], description="Folder or tar.gz. Empty: APEX_BUNDLE."),
-    "dataset": Param(None, type=["null", "string"], description="Parquet file. Empty: APEX_DATASET."),
-    "sessions": Param(
-        None,
-        type=["null", "integer"],
-        minimum=1,
-        maximum=60,
-        description="Newest sessions that are scored twice. Empty: 5.",
-    ),
-    "months": Param(
-        None,
-        type=["null", "integer"],
-        minimum=1,
-        maximum=120,
-        description="Newest rebalances that are rehearsed. Empty: 3.",
-    ),
+    **input_params(),
+    "sessions": optional_count("Newest sessions that are scored twice. Empty: 5.", maximum=60),
+    "months": optional_count("Newest rebalances that are rehearsed. Empty: 3.", maximum=120),
 }
 
 with DAG(
@@ -44,43 +29,39 @@ with DAG(
     doc_md=f"{__doc__}\n{TRIAGE}",
     # when
     schedule=None,
-    start_date=pendulum.datetime(2000, 1, 1, tz="Asia/Tokyo"),
+    start_date=START_DATE,
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=6),
     # what
     params=PARAMS,
-    default_args={
-        "owner": "apex",
-        "on_failure_callback": notify_task_failure,
-        "on_retry_callback": notify_retry,
-    },
+    default_args=DEFAULT_ARGS,
     tags=["apex", "rehearsal"],
-    # who is told
+    # who is notified
     on_failure_callback=notify_run_failure,
 ) as dag:
 
-    @task(**IO_RETRIES)
+    @task
     @step
-    def handshake():
+    def handshake() -> object:
         """Agree checkpoint, config, dataset schema and MANIFEST.lock; log all resolved settings."""
         return rehearsal_from(get_current_context()).handshake().bundle_sha256
 
-    @task(**IO_RETRIES)
+    @task
     @step
-    def smoke_test():
+    def smoke_test() -> object:
         """Score the newest sessions twice, independently, and compare the names and scores."""
         return rehearsal_from(get_current_context()).smoke_test().require_passed()
 
-    @task(**IO_RETRIES)
+    @task
     @step
-    def monthly_rehearsal():
-        """Play the newest months through and count the rebalances against the calendar."""
+    def monthly_rehearsal() -> object:
+        """Replay the newest months and count the rebalances against the calendar."""
         return rehearsal_from(get_current_context()).monthly_rehearsal().require_passed()
 
-    @task(**IO_RETRIES)
+    @task
     @step
-    def checklist(smoke, months):
+    def checklist(smoke: StepResult, months: StepResult) -> object:
         """Print every item of the deployment checklist as done, open or failed, with the evidence."""
         return rehearsal_from(get_current_context()).report(smoke, months).require_passed()
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from apex_tasks.cli.settings_table import setting_rows
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, Severity, configs_folder, load_settings, settings_file
 
@@ -39,7 +40,7 @@ def test_every_setting_is_described_and_the_file_holds_its_default(
         assert part in value, f"{name} is not in apex.yaml"
         value = value[part]
     if name != "thresholds":
-        assert value == default
+        assert (tuple(value) if isinstance(value, list) else value) == default
 
 
 def test_the_packaged_file_holds_nothing_else() -> None:
@@ -137,6 +138,80 @@ def test_a_wrong_value_in_the_environment_is_refused_by_its_variable(monkeypatch
     monkeypatch.setenv("APEX_RANKING__TOPK", "30")
     with pytest.raises(Refusal, match=r"setting ranking\.topk is invalid"):
         load_settings()
+
+
+SEVERAL = {
+    "approvers": ("approvers", ("ada", "7"), ("grace",)),
+    "notifications.email_to": (
+        "notifications: {email_to",
+        ("desk@example.com", "risk@example.com"),
+        ("a@example.com",),
+    ),
+    "serve.api_key_hashes": ("serve: {api_key_hashes", ("a" * 64, "0" * 64), ("b" * 64,)),
+}
+
+
+def _words(settings: BaseModel, name: str) -> object:
+    value: object = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_words_come_from_a_string_or_a_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    yaml_name, several, one = SEVERAL[name]
+    end = "}" if "{" in yaml_name else ""
+    variable = f"APEX_{name.replace('.', '__').upper()}"
+    path = tmp_path / "apex.yaml"
+    monkeypatch.setenv("APEX_SETTINGS", str(path))
+
+    def of_yaml(value: str) -> object:
+        path.write_text(f"{yaml_name}: {value}{end}\n")
+        return _words(load_settings(), name)
+
+    listed = ", ".join(f'"{word}"' for word in several)
+    assert of_yaml(f"[{listed}]") == several
+    assert of_yaml(f'"{", ".join(several)}"') == several
+    assert of_yaml(f'"{one[0]}"') == one
+    for nothing in ("null", '""', "[]", '" , "'):
+        assert of_yaml(nothing) == ()
+    for text, expected in {
+        ",".join(several): several,
+        f" {' , '.join(several)},": several,
+        one[0]: one,
+        "": (),
+    }.items():
+        monkeypatch.setenv(variable, text)
+        assert of_yaml(f'"{one[0]}"') == expected, "the environment wins"
+
+
+def test_a_user_id_may_be_a_number_in_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "apex.yaml"
+    path.write_text("approvers: [7, ada]\n")
+    monkeypatch.setenv("APEX_SETTINGS", str(path))
+    assert load_settings().approvers == ("7", "ada")
+
+
+@pytest.mark.parametrize("text", ["abc", f"{'a' * 64}, {'A' * 64}", "a" * 65])
+def test_a_wrong_one_of_several_is_refused_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("APEX_SERVE__API_KEY_HASHES", text)
+    with pytest.raises(Refusal) as refused:
+        load_settings()
+    assert refused.value.what.startswith("setting serve.api_key_hashes.")
+    assert refused.value.where.endswith("or APEX_SERVE__API_KEY_HASHES")
+
+
+def test_the_table_shows_several_words_as_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APEX_APPROVERS", "ada,7")
+    shown = {row.name: row.value for row in setting_rows(load_settings())}
+    assert shown["approvers"] == "ada, 7"
+    assert shown["notifications.email_to"] == "unset"
+    assert shown["thresholds"] == "4 entries"
 
 
 def test_the_packaged_thresholds_and_what_they_stop() -> None:

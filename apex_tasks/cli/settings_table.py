@@ -47,10 +47,11 @@ def _rows(section: BaseModel, path: tuple[str, ...]) -> Iterator[SettingRow]:
 
 
 def _shown(value: object) -> str:
-    if value is None:
+    if value is None or value == ():
         return "unset"
     if isinstance(value, tuple):
-        return f"{len(value)} entries"
+        words = all(isinstance(entry, str) for entry in value)
+        return ", ".join(value) if words else f"{len(value)} entries"
     if isinstance(value, Enum):
         return str(value.value)
     return f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else f"{value}"

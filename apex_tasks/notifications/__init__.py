@@ -1,1 +1,1 @@
-"""What people are told: the texts, how they are rendered, and what was sent already."""
+"""What operators are sent: the texts, how they are rendered, and what was sent already."""

@@ -1,10 +1,8 @@
-"""What operators are told by Slack and e-mail: what broke, expected and received, what to do first, where to look."""
+"""The texts that operators are sent: what broke, expected and received, what to do first, where to look."""
 
 from __future__ import annotations
 
 import datetime as dt
-import html
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from apex_tasks.market.calendar import TOKYO
 from apex_tasks.monitoring.alerts import Alert
+from apex_tasks.notifications.notification import Notification
 from apex_tasks.performance.checks.check import CheckVerdict
 from apex_tasks.refusal import CheckFailed, Refusal, Rejected, ThresholdBroken, Unanswered
 from apex_tasks.settings import Severity
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from apex_tasks.performance.deviation import BenchmarkComparison
     from apex_tasks.performance.report import PerformanceReport
 
-REPORT_FILE = "report.html"
-SUBJECT_CHARACTERS = 180
-FACT_CHARACTERS = 1500
 RERUN_IS_SAFE = (
     "The fund has no portfolio for the month until publish succeeds. Clearing failed tasks is always safe."
 )
@@ -62,7 +58,7 @@ class Run:
         Its page in Airflow.
     runbook
         Path or URL of the runbook.
-    who_is_hit
+    impact
         What does not happen while the run fails.
     """
 
@@ -73,87 +69,13 @@ class Run:
     impact: str = RERUN_IS_SAFE
 
 
-@dataclass(frozen=True)
-class Notification:
-    """One message, for every channel.
-
-    Attributes
-    ----------
-    severity
-        None for good news.
-    headline
-        The whole story in one line.
-    facts
-        Label and value, in reading order.
-    first
-        What to do first; empty when there is nothing to do.
-    links
-        Label and address; an address that is no URL is shown as it is.
-    """
-
-    severity: Severity | None
-    headline: str
-    facts: tuple[tuple[str, str], ...]
-    first: str
-    links: tuple[tuple[str, str], ...]
-
-    @property
-    def subject(self) -> str:
-        """One line for the e-mail's header."""
-        label = "[APEX]" if self.severity is None else f"[APEX {self.severity}]"
-        return _shortened(" ".join(f"{label} {self.headline}".split()), SUBJECT_CHARACTERS)
-
-    @property
-    def slack(self) -> str:
-        """Text with Slack's own marks."""
-        lines = [f"*{_slack(self.subject)}*"]
-        lines += [f"• *{_slack(label)}:* {_slack(value)}" for label, value in self.facts]
-        if self.first:
-            lines.append(f"*First:* {_slack(self.first)}")
-        lines += [
-            f"<{_slack(address)}|{_slack(label)}>" if _is_url(address) else f"{label}: {_slack(address)}"
-            for label, address in self.links
-        ]
-        return "\n".join(lines)
-
-    @property
-    def html(self) -> str:
-        """Body of the e-mail."""
-        rows = "".join(
-            f'<tr><td valign="top"><b>{html.escape(label)}</b></td><td>{_html(value)}</td></tr>'
-            for label, value in self.facts
-        )
-        links = " &middot; ".join(
-            f'<a href="{html.escape(address)}">{html.escape(label)}</a>'
-            if _is_url(address)
-            else f"{html.escape(label)}: {html.escape(address)}"
-            for label, address in self.links
-        )
-        first = f"<p><b>First:</b> {_html(self.first)}</p>" if self.first else ""
-        return f"<h3>{html.escape(self.subject)}</h3><table>{rows}</table>{first}<p>{links}</p>"
-
-    @property
-    def markdown(self) -> str:
-        """Text for a page of Airflow; what comes from data is shown as it is and marks nothing up."""
-        lines = [f"- **{_markdown(label)}:** {_markdown(value)}" for label, value in self.facts]
-        if self.first:
-            lines.append(f"\n**First:** {_markdown(self.first)}")
-        links = [
-            f"[{_markdown(label)}](<{address}>)"
-            if _is_url(address)
-            else f"{_markdown(label)}: {_markdown(address)}"
-            for label, address in self.links
-        ]
-        return "\n".join([*lines, "", " · ".join(links)])
-
-
 def task_failed(run: Run, task_id: str, error: BaseException | None, log_url: str) -> Notification:
-    """Tell of a failed task.
+    """Describe a failed task.
 
     Parameters
     ----------
     error
-        What it failed with: a refusal tells its own story; None when nobody knows.
+        What it failed with: a refusal says what to do; None when the cause is unknown.
     log_url
         Address of the task's log.
     """
@@ -167,7 +89,7 @@ def task_failed(run: Run, task_id: str, error: BaseException | None, log_url: st
 
 
 def run_failed(run: Run, reason: str) -> Notification:
-    """Tell of a failed run without a failed task.
+    """Describe a failed run without a failed task.
 
     Parameters
     ----------
@@ -194,7 +116,7 @@ def deadline_passed(
     awaited: Refusal | None,
     answer_at: str | None = None,
 ) -> Notification:
-    """Tell of a run that has not published in time.
+    """Describe a run that has not published in time.
 
     Parameters
     ----------
@@ -210,14 +132,14 @@ def deadline_passed(
         Where a person can approve or reject, when that is what the run waits for.
     """
     if failed:
-        story, first = " because it failed", "Open the failed task's log: its last line says what to do."
+        story, remedy = " because it failed", "Open the failed task's log: its last line says what to do."
     elif awaited is not None:
-        story, first = f": {awaited.what}", awaited.remedy
+        story, remedy = f": {awaited.what}", awaited.remedy
     elif answer_at is not None:
-        story, first = ": it awaits a person's approval", "Read the report, then approve or reject."
+        story, remedy = ": it awaits a person's approval", "Read the report, then approve or reject."
     else:
         story = ""
-        first = "Open the log of the task that is running; look whether scheduler and workers are alive."
+        remedy = "Open the log of the task that is running; look whether scheduler and workers are alive."
     started = [f"{name} {state}" for name, state in tasks.items() if state is not None]
     idle = [name for name, state in tasks.items() if state is None]
     waits = awaited is not None and not failed
@@ -237,7 +159,7 @@ def deadline_passed(
             ("Run", run.run_id),
             ("Who is hit", run.impact),
         ),
-        first,
+        remedy,
         (
             *((("Approve or reject", answer_at),) if answer_at is not None and asks else ()),
             ("Run", run.url),
@@ -303,7 +225,10 @@ def _plan_facts(summary: MonthSummary) -> tuple[tuple[str, str], ...]:
 
 
 def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert], *, report_at: str) -> Notification:
-    """Tell of a month that ended well, and of the alerts that did not stop it; `report_at`: where to read it."""
+    """Describe a month that ended well, and the alerts that did not stop it; `report_at`: where to read it."""
+    # The published portfolios import NumPy: whoever describes a failure does not wait for that.
+    from apex_tasks.published.portfolio import REPORT_FILE
+
     return Notification(
         Severity.WARNING if alerts else None,
         f"{summary.portfolio} {summary.verdict}: {'; '.join(map(str, alerts)) or _book(summary)}",
@@ -328,14 +253,14 @@ def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert], *, repor
 
 
 def deviated(run: Run, report: PerformanceReport) -> Notification:
-    """Tell of live figures that deviate from their benchmarks, with the four checks answered."""
-    told = report.deviating
+    """Describe live figures that deviate from their benchmarks, with the four checks answered."""
+    deviating = report.deviating
     return Notification(
         Severity.WARNING,
-        f"live performance deviates: {'; '.join(map(str, told))}",
+        f"live performance deviates: {'; '.join(map(str, deviating))}",
         (
-            *((f"{found.metric}", _with_interval(report, found)) for found in told),
-            *((f"{found.metric}", str(found)) for found in report.comparisons if found not in told),
+            *((f"{found.metric}", _with_interval(report, found)) for found in deviating),
+            *((f"{found.metric}", str(found)) for found in report.comparisons if found not in deviating),
             (
                 "Ledger",
                 f"{report.sessions} sessions from {report.first_marked} to {report.last_marked}, newest month "
@@ -407,27 +332,3 @@ def _entry(error: BaseException | None, task_id: str) -> RunbookEntry:
 
 def _runbook(run: Run, heading: str) -> str:
     return f"{run.runbook}#{heading}"
-
-
-def _is_url(address: str) -> bool:
-    return address.startswith(("http://", "https://"))
-
-
-def _slack(text: str) -> str:
-    text = _shortened(text, FACT_CHARACTERS)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _markdown(text: str) -> str:
-    # Any ASCII punctuation may be escaped in Markdown; on one line nothing can begin a heading, list or block.
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(_shortened(text, FACT_CHARACTERS).split()))
-
-
-def _html(text: str) -> str:
-    return html.escape(_shortened(text, FACT_CHARACTERS)).replace("\n", "<br>")
-
-
-def _shortened(text: str, characters: int) -> str:
-    """Cut an overlong text, and say so."""
-    rest = len(text) - characters
-    return text if rest <= 0 else f"{text[:characters]}… ({rest} more characters in the log)"

@@ -96,7 +96,7 @@ def notifications_configured(deployment: Deployment) -> ItemAnswer:
     """Slack or e-mail is set up; only Airflow sees its connections."""
     settings, connections = deployment.request.settings.notifications, deployment.connections
     slack, smtp = settings.slack_connection, settings.smtp_connection
-    recipients = len([part for part in (settings.email_to or "").split(",") if part.strip()])
+    recipients = len(settings.email_to)
     email = f"email_to has {recipients} recipients" if recipients else "email_to is unset"
     if connections is None:
         return still_open(f"{email}; connections {slack} and {smtp} are seen by the DAG apex_rehearsal only")

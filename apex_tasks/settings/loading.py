@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import takewhile
 from pathlib import Path
 
 import yaml
@@ -16,6 +17,7 @@ from pydantic_settings import (
 )
 
 from apex_tasks.refusal import Refusal
+from apex_tasks.settings.comma_separated import CommaSeparated, Name
 from apex_tasks.settings.sections import (
     AlertThreshold,
     BundleLimits,
@@ -61,8 +63,8 @@ class ApexSettings(BaseSettings):
         False,
         description="A person must approve a month in Airflow's required actions before it is published.",
     )
-    approvers: str | None = Field(
-        None,
+    approvers: CommaSeparated[Name] = Field(
+        (),
         description="Ids of the Airflow users who alone may approve, separated by commas; unset: all who may edit "
         "the DAG's runs.",
     )
@@ -124,17 +126,19 @@ def load_settings() -> ApexSettings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
+        # A variable holds a whole list: the place in it is no part of its name.
+        levels = takewhile(lambda part: isinstance(part, str), first["loc"])
         raise Refusal(
             f"setting {name} is invalid ({error.error_count()} in all)",
             expected=first["msg"],
             received=repr(first.get("input")),
-            where=f"{path} or APEX_{name.upper().replace('.', '__')}",
+            where=f"{path} or APEX_{'__'.join(map(str, levels)).upper()}",
             remedy="Correct the value; the README's table lists every setting.",
         ) from None
     except (yaml.YAMLError, SettingsError, ValueError) as error:
         raise Refusal(
             "settings cannot be read",
-            expected="a yaml mapping, and JSON in environment variables of lists",
+            expected="a yaml mapping, and JSON in the environment variable of the thresholds",
             received=str(error).splitlines()[0],
             where=f"{path} or an APEX_ variable",
             remedy="Correct the file or the variable; the README's table lists every setting.",

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.settings.choices import FeaturesMode, Normalization, Policy, Priority, Severity
+from apex_tasks.settings.comma_separated import CommaSeparated, Name
+
+KeyHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ScheduleSettings(FrozenModel):
@@ -161,7 +164,7 @@ class BundleLimits(FrozenModel):
 
 
 class NotificationSettings(FrozenModel):
-    """Whom to notify of failures, deadlines and published months, and how."""
+    """Who is notified of failures, deadlines and published months, and how."""
 
     slack_connection: str = Field(
         "apex_slack", description="Airflow connection (type slackwebhook) for messages; undefined: no Slack."
@@ -172,8 +175,8 @@ class NotificationSettings(FrozenModel):
     email_from: str | None = Field(
         None, description="Sender of e-mail; unset: the connection's `from_email`."
     )
-    email_to: str | None = Field(
-        None, description="Recipients of e-mail, separated by commas; unset: no e-mail."
+    email_to: CommaSeparated[Name] = Field(
+        (), description="Recipients of e-mail, separated by commas; unset: no e-mail."
     )
     timeout_seconds: Annotated[int, Field(ge=1, le=60)] = Field(
         10, description="Seconds until a mail or Slack server that does not answer is given up."
@@ -227,8 +230,8 @@ class ServeSettings(FrozenModel):
         None,
         description="File with one API key a line, read again when it changes; no key: only this host is served.",
     )
-    api_key_hashes: Annotated[str, Field(pattern=r"^[0-9a-f]{64}(, ?[0-9a-f]{64})*$")] | None = Field(
-        None, description="SHA-256 of API keys in hex, separated by commas, instead of the file or beside it."
+    api_key_hashes: CommaSeparated[KeyHash] = Field(
+        (), description="SHA-256 of API keys in hex, separated by commas, instead of the file or beside it."
     )
     rate_limit: Annotated[str, Field(pattern=r"^[1-9][0-9]*/(second|minute|hour|day)$")] = Field(
         "6000/minute", description="Most requests of one client address; more are answered with 429."

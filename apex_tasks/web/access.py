@@ -36,8 +36,7 @@ class KeyRing:
     """
 
     def __init__(self, settings: ServeSettings) -> None:
-        named = settings.api_key_hashes or ""
-        self._named = tuple(bytes.fromhex(part.strip()) for part in named.split(",") if part)
+        self._named = tuple(map(bytes.fromhex, settings.api_key_hashes))
         self._file = None if settings.api_key_file is None else Path(settings.api_key_file)
         self._stamp: Stamp | None = None
         self._read: tuple[bytes, ...] = ()

@@ -1,1 +1,1 @@
-"""What Airflow needs of APEX Batch beside the DAG files: timetable, sensors, approval, callbacks, pages."""
+"""What Airflow needs of APEX Batch besides the DAG files: timetable, sensors, approval, callbacks, pages."""

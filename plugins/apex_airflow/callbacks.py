@@ -1,16 +1,16 @@
-"""Who is told what, and when: the callbacks of the DAGs.
+"""Who is notified of what, and when: the callbacks of the DAGs.
 
-| callback | runs in | tells |
+| callback | runs in | sends |
 |---|---|---|
 | `notify_task_failure` | worker | why the task failed, at once |
-| `notify_retry` | worker | nobody: one line in the log |
+| `notify_retry` | worker | nothing: one line in the log |
 | `request_approval` | worker | that a person must approve the month, once for each time the task asks |
 | `notify_published` | worker | the month's portfolio and the alerts that did not stop it |
 | `notify_deviation` | worker | live figures that deviate from their benchmarks, each once a month |
-| `notify_run_failure` | DAG processor | only what no task could tell, such as a killed process |
-| `notify_deadline` | triggerer | that the run is late, unless its failure was told |
+| `notify_run_failure` | DAG processor | only what no task could send, such as a killed process |
+| `notify_deadline` | triggerer | that the run is late, unless its failure was sent |
 
-Each cause is told once by each channel; `apex_tasks.notifications.sent_log` keeps count.
+Each cause is sent once by each channel; `apex_tasks.notifications.sent_log` keeps count.
 """
 
 from __future__ import annotations
@@ -19,20 +19,33 @@ import asyncio
 import datetime as dt
 import logging
 import time
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 from urllib.parse import quote
 
-from airflow.sdk import AsyncCallback, DeadlineAlert
 from airflow.sdk.configuration import conf
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert
 
 from apex_airflow.channels import CHANNELS, deliver
 from apex_airflow.queued_at_deadline import QueuedAtDeadline
-from apex_airflow.tasks import APPROVAL, DATASET_FRESH, WAITING, refusal_from, run_request_from
+from apex_airflow.tasks import (
+    APPROVAL,
+    DATASET_FRESH,
+    WAITING,
+    StepResult,
+    attempt_of,
+    refusal_from,
+    run_request_from,
+)
 from apex_tasks.settings import DeadlineSettings, Severity, load_settings
 
 if TYPE_CHECKING:
-    from apex_tasks.notifications.messages import Notification, Run
+    from airflow.sdk import Context
+
+    from apex_tasks.notifications.messages import Run
+    from apex_tasks.notifications.notification import Notification
     from apex_tasks.notifications.sent_log import SentLog
     from apex_tasks.refusal import Refusal
 
@@ -44,11 +57,34 @@ DEVIATION_PREFIX = "deviation-"
 REPORT_TAB = "portfolio"
 """Route of the run page's tab that shows the report."""
 PERFORMANCE, REHEARSAL = "apex_performance", "apex_rehearsal"
-"""The DAG that no order waits for."""
+"""The DAGs that no order waits for."""
 STATES_OF_WAITING = ("up_for_reschedule", "scheduled", "queued", "running")
 AWAITING_INPUT = "awaiting_input"
 """State of a task that waits for a person."""
 LOOKS, LOOK_SECONDS = 10, 0.5
+
+
+class LateRun(TypedDict):
+    """A run as the triggerer describes it; its times are texts."""
+
+    dag_id: str
+    dag_run_id: str
+    queued_at: str
+    start_date: str | None
+
+
+class PassedDeadline(TypedDict):
+    """A deadline as the triggerer describes it."""
+
+    id: str
+    deadline_time: dt.datetime
+
+
+class DeadlineContext(TypedDict):
+    """What the triggerer hands to the callback of a deadline."""
+
+    dag_run: LateRun
+    deadline: PassedDeadline
 
 
 def deadline_alerts(deadlines: DeadlineSettings) -> list[DeadlineAlert]:
@@ -67,24 +103,26 @@ def deadline_alerts(deadlines: DeadlineSettings) -> list[DeadlineAlert]:
     ]
 
 
-def notify_task_failure(context: Any) -> None:
-    """Tell why a task failed; called once its last attempt has."""
+def notify_task_failure(context: Context) -> None:
+    """Send why a task failed; called once its last attempt has."""
     from apex_tasks.notifications.messages import task_failed
     from apex_tasks.notifications.sent_log import failure_of
 
     ti, error = context["ti"], context.get("exception")
-    notice = task_failed(_run(ti.dag_id, ti.run_id), ti.task_id, refusal_from(error) or error, ti.log_url)
-    deliver(notice, _ledger(context), failure_of(ti.task_id))
+    raised = error if isinstance(error, BaseException) else None  # Airflow's type allows a text, too
+    cause = refusal_from(raised) or raised
+    notification = task_failed(_run(ti.dag_id, ti.run_id), ti.task_id, cause, ti.log_url)
+    deliver(notification, _sent_log(context), failure_of(ti.task_id))
 
 
-def notify_retry(context: Any) -> None:
+def notify_retry(context: Context) -> None:
     """Leave a line in the log: the next attempt may succeed."""
     ti = context["ti"]
     error = context.get("exception")
     log.warning("Attempt %d of %s failed and is repeated: %s", ti.try_number, ti.task_id, error)
 
 
-def approval_question(context: Any, plan: Any, until: dt.datetime) -> Notification:
+def approval_question(context: Context, plan: StepResult, until: dt.datetime) -> Notification:
     """Build the question whether a month is published, for Airflow's page and for the message that leads there.
 
     Parameters
@@ -92,7 +130,7 @@ def approval_question(context: Any, plan: Any, until: dt.datetime) -> Notificati
     context
         Of the task that asks.
     plan
-        Reference of the plan, as its task left it.
+        Reference of the plan, as its task returned it.
     until
         When the question is withdrawn.
     """
@@ -102,12 +140,12 @@ def approval_question(context: Any, plan: Any, until: dt.datetime) -> Notificati
     from apex_tasks.store import Store
 
     ti, request = context["ti"], run_request_from(context)
-    store, plan = Store(request.settings.home), PlanReference.model_validate(plan)
+    store, planned = Store(request.settings.home), PlanReference.model_validate(plan)
     run = _run(ti.dag_id, ti.run_id)
     return approval_wanted(
         run,
-        summarise_month(request, plan, None, store),
-        alerts_of(plan, store),
+        summarise_month(request, planned, None, store),
+        alerts_of(planned, store),
         until=until,
         report_at=_report_at(run),
         answer_at=_answer_at(run),
@@ -115,13 +153,13 @@ def approval_question(context: Any, plan: Any, until: dt.datetime) -> Notificati
     )
 
 
-def request_approval(context: Any, question: Notification) -> None:
-    """Send the question; every attempt of the task asks anew, because the page knows only its newest question."""
-    deliver(question, _ledger(context), f"{ASKED_PREFIX}{context['ti'].try_number}")
+def request_approval(context: Context, question: Notification) -> None:
+    """Send the question; every attempt of the task asks again, because the page knows only its newest question."""
+    deliver(question, _sent_log(context), f"{ASKED_PREFIX}{context['ti'].try_number}")
 
 
-def notify_published(context: Any) -> None:
-    """Tell of the published month; a callback of the publish task."""
+def notify_published(context: Context) -> None:
+    """Send the published month; a callback of the publish task."""
     from apex_tasks.monitoring.alerts import evaluate_latency
     from apex_tasks.monthly.apply_costs import PlanReference
     from apex_tasks.monthly.infer import ScoresReference
@@ -141,15 +179,15 @@ def notify_published(context: Any) -> None:
     ]
     summary = summarise_month(request, plan, publication, store)
     run = _run(ti.dag_id, ti.run_id)
-    notice = published(run, summary, alerts, report_at=_report_at(run))
-    deliver(notice, _ledger(context), PUBLISHED)
+    notification = published(run, summary, alerts, report_at=_report_at(run))
+    deliver(notification, _sent_log(context), PUBLISHED)
 
 
-def notify_deviation(context: Any) -> None:
-    """Tell of figures that deviate; a callback of the judging task.
+def notify_deviation(context: Context) -> None:
+    """Send the figures that deviate; a callback of the judging task.
 
-    The runs of a month share one mark per figure, so that what stays broken is not told every day again; the next
-    published month begins anew.
+    The runs of a month share one mark per figure, so that what stays broken is not sent every day again; the next
+    published month starts over.
     """
     from apex_tasks.notifications.messages import deviated
     from apex_tasks.performance.judge_performance import PerformanceReference
@@ -161,31 +199,31 @@ def notify_deviation(context: Any) -> None:
     if not judged.deviating:
         return
     report = read_report(store, judged.name)
-    ledger = _ledger_of(ti.dag_id, f"month {report.portfolio.partition('/')[0]}", attempt=0)
+    sent_log = _sent_log_of(ti.dag_id, f"month {report.portfolio.partition('/')[0]}", attempt=0)
     causes = [f"{DEVIATION_PREFIX}{metric}" for metric in judged.deviating]
-    deliver(deviated(_run(ti.dag_id, ti.run_id), report), ledger, *causes)
+    deliver(deviated(_run(ti.dag_id, ti.run_id), report), sent_log, *causes)
 
 
-def notify_run_failure(context: Any) -> None:
-    """Tell of a failed run what its tasks could not: a killed process runs no callback of its own."""
+def notify_run_failure(context: Context) -> None:
+    """Send what the tasks of a failed run could not: a killed process runs no callback of its own."""
     from apex_tasks.notifications.messages import run_failed, task_failed
     from apex_tasks.notifications.sent_log import failure_of
 
-    ledger, run = _ledger(context), _run(context["dag"].dag_id, context["run_id"])
+    sent_log, run = _sent_log(context), _run(context["dag"].dag_id, context["run_id"])
     failed = [task for task, state in _task_states(run.dag_id, run.run_id).items() if state == "failed"]
     for task_id in failed:
-        notice = task_failed(run, task_id, None, f"{run.url}/tasks/{task_id}")
-        deliver(notice, ledger, failure_of(task_id))
+        notification = task_failed(run, task_id, None, f"{run.url}/tasks/{task_id}")
+        deliver(notification, sent_log, failure_of(task_id))
     if not failed:
-        deliver(run_failed(run, context["reason"]), ledger, failure_of(run.run_id))
+        deliver(run_failed(run, str(context["reason"])), sent_log, failure_of(run.run_id))
 
 
-async def notify_deadline(severity: str, minutes: float, context: Any) -> None:
-    """Tell that a run has not published in time, by its state at this moment."""
+async def notify_deadline(severity: str, minutes: float, context: DeadlineContext) -> None:
+    """Send that a run has not published in time, with its state at this moment."""
     await asyncio.to_thread(_notify_deadline, Severity(severity), minutes, context)
 
 
-def _notify_deadline(severity: Severity, minutes: float, context: Any) -> None:
+def _notify_deadline(severity: Severity, minutes: float, context: DeadlineContext) -> None:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     from apex_tasks.notifications.messages import deadline_passed
@@ -196,11 +234,12 @@ def _notify_deadline(severity: Severity, minutes: float, context: Any) -> None:
     if state == "success":
         log.info("%s %s passed its deadline of %g minutes and has published since", dag_id, run_id, minutes)
         return
-    ledger, channels, tasks = _ledger_of(dag_id, run_id, attempt=0), CHANNELS, _task_states(dag_id, run_id)
+    sent_log, tasks = _sent_log_of(dag_id, run_id, attempt=0), _task_states(dag_id, run_id)
+    channels: Sequence[str] = CHANNELS
     if state == "failed":
         began = dt.datetime.fromisoformat(run["start_date"] or run["queued_at"])
-        channels = tuple(channel for channel in CHANNELS if not _failure_sent(ledger, began, channel))
-    notice = deadline_passed(
+        channels = [channel for channel in CHANNELS if not _failure_sent(sent_log, began, channel)]
+    notification = deadline_passed(
         _run(dag_id, run_id),
         severity,
         minutes,
@@ -210,7 +249,7 @@ def _notify_deadline(severity: Severity, minutes: float, context: Any) -> None:
         awaited=_awaited(dag_id, run_id) if tasks.get(DATASET_FRESH) in STATES_OF_WAITING else None,
         answer_at=_answer_at(_run(dag_id, run_id)) if tasks.get(APPROVAL) == AWAITING_INPUT else None,
     )
-    deliver(notice, ledger, f"deadline-{deadline['id']}", channels=channels)
+    deliver(notification, sent_log, f"deadline-{deadline['id']}", channels=channels)
 
 
 def _run(dag_id: str, run_id: str) -> Run:
@@ -218,8 +257,8 @@ def _run(dag_id: str, run_id: str) -> Run:
 
     airflow = conf.get("api", "base_url", fallback="http://localhost:8080/").rstrip("/")
     url = f"{airflow}/dags/{dag_id}/runs/{quote(run_id)}"
-    hit = {PERFORMANCE: NOBODY_WATCHES_THE_BOOK, REHEARSAL: NO_IMPACT}.get(dag_id, RERUN_IS_SAFE)
-    return Run(dag_id, run_id, url, load_settings().notifications.runbook, hit)
+    impact = {PERFORMANCE: NOBODY_WATCHES_THE_BOOK, REHEARSAL: NO_IMPACT}.get(dag_id, RERUN_IS_SAFE)
+    return Run(dag_id, run_id, url, load_settings().notifications.runbook, impact)
 
 
 def _report_at(run: Run) -> str:
@@ -230,23 +269,21 @@ def _answer_at(run: Run) -> str:
     return f"{run.url}/tasks/{APPROVAL}/required_actions"
 
 
-def _ledger(context: Any) -> SentLog:
-    # Airflow leaves the run out of a DAG callback's context when it knows no task to blame.
-    attempt = context["dag_run"].clear_number if "dag_run" in context else 0
-    return _ledger_of(context["dag"].dag_id, context["run_id"], attempt)
+def _sent_log(context: Context) -> SentLog:
+    return _sent_log_of(context["dag"].dag_id, context["run_id"], attempt_of(context))
 
 
-def _ledger_of(dag_id: str, run_id: str, attempt: int) -> SentLog:
+def _sent_log_of(dag_id: str, run_id: str, attempt: int) -> SentLog:
     from apex_tasks.notifications.sent_log import SentLog
 
     return SentLog(load_settings().home, dag_id, run_id, attempt)
 
 
-def _failure_sent(ledger: SentLog, since: dt.datetime, channel: str) -> bool:
+def _failure_sent(sent_log: SentLog, since: dt.datetime, channel: str) -> bool:
     try:
-        return ledger.failure_sent_since(since, channel)
+        return sent_log.failure_sent_since(since, channel)
     except OSError as error:
-        log.warning("The store does not say what was told: %s", error)
+        log.warning("The store does not say what was sent: %s", error)
         return False
 
 
@@ -259,14 +296,14 @@ def _task_states(dag_id: str, run_id: str) -> dict[str, str | None]:
 def _awaited(dag_id: str, run_id: str) -> Refusal | None:
     """What the sensor found missing when it looked last.
 
-    Airflow takes the XCom away when the sensor starts to look anew: until it has looked, ask again.
+    Airflow deletes the XCom when the sensor starts to look again: until it has looked, ask again.
     """
     from airflow.sdk.execution_time.xcom import XCom
 
     from apex_tasks.refusal import Refusal
 
     for _ in range(LOOKS):
-        if left := XCom.get_one(key=WAITING, dag_id=dag_id, task_id=DATASET_FRESH, run_id=run_id):
-            return Refusal(**left)
+        if waiting := XCom.get_one(key=WAITING, dag_id=dag_id, task_id=DATASET_FRESH, run_id=run_id):
+            return Refusal(**waiting)
         time.sleep(LOOK_SECONDS)
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowSensorTimeout
@@ -11,16 +11,21 @@ from apex_airflow.tasks import WAITING, fail_on_refusal, run_request_from
 from apex_tasks.market.calendar import TOKYO
 from apex_tasks.refusal import Refusal
 
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
 
 class DatasetFreshSensor(BaseSensorOperator):
     """Waits until the as-of session is in the dataset with enough rows.
 
     A missing or unreadable file counts as "not yet": deliveries are often copied while the sensor looks. What is
-    missing, and since when, stands in its XCom `waiting`, for deadlines that pass between two looks. On timeout
+    missing, and since when, is stored in its XCom `waiting`, for deadlines that pass between two looks. On timeout
     the task fails with the same.
     """
 
-    def poke(self, context: Any) -> PokeReturnValue:
+    _refusal: Refusal
+
+    def poke(self, context: Context) -> PokeReturnValue:
         """Look once at the parquet footer and the rows per day near the as-of session."""
         from apex_tasks.dataset.freshness import check_freshness
 
@@ -32,7 +37,7 @@ class DatasetFreshSensor(BaseSensorOperator):
         except Refusal as unreadable:
             refusal = unreadable
         if refusal is not None:
-            self._refusal = _awaited(refusal, context["ti"], context)
+            self._refusal = _awaited(refusal, context)
             self.log.info("Waiting: %s", self._refusal)
             context["ti"].xcom_push(WAITING, vars(self._refusal))
             return PokeReturnValue(is_done=False)
@@ -41,7 +46,7 @@ class DatasetFreshSensor(BaseSensorOperator):
         )
         return PokeReturnValue(is_done=True, xcom_value={"as_of": str(state.as_of), "rows": state.rows})
 
-    def execute(self, context: Any) -> Any:
+    def execute(self, context: Context) -> Any:
         """Wait; replace the bare timeout by what is missing."""
         try:
             return super().execute(context)
@@ -50,8 +55,9 @@ class DatasetFreshSensor(BaseSensorOperator):
                 raise self._refusal from None
 
 
-def _awaited(refusal: Refusal, ti: Any, context: Any) -> Refusal:
+def _awaited(refusal: Refusal, context: Context) -> Refusal:
     """The refusal, with the time of the first look."""
+    ti = context["ti"]
     since = (ti.get_first_reschedule_date(context) or ti.start_date).astimezone(TOKYO)
     return Refusal(
         f"{refusal.what}, awaited since {since:%Y-%m-%d %H:%M} JST",

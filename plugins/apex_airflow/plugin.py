@@ -1,4 +1,4 @@
-"""What every Airflow component learns of this package: timetable, deadline reference, pages."""
+"""What this package registers with every Airflow component: timetable, deadline reference, pages."""
 
 from __future__ import annotations
 

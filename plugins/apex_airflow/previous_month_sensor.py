@@ -1,15 +1,18 @@
-"""Sensor: the book of the month before is there, or nothing will bring it any more."""
+"""Sensor: the book of the month before is published, or no run will publish it any more."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from apex_airflow.tasks import fail_on_refusal, run_request_from
 from apex_tasks.refusal import Refusal
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 SLOT_RUN_TYPES = ("scheduled", "backfill")
 ENDED = ("failed", "success")
@@ -29,7 +32,9 @@ class PreviousMonthSensor(BaseSensorOperator):
     by hand waits for nobody: it is how an operator makes up a month, or starts again from cash.
     """
 
-    def poke(self, context: Any) -> bool:
+    _refusal: Refusal
+
+    def poke(self, context: Context) -> bool:
         """Look at the store, then at the run of the rebalance before."""
         from apex_tasks.market.calendar import TseCalendar
         from apex_tasks.published.portfolio import last_published_before, latest_version
@@ -59,7 +64,7 @@ class PreviousMonthSensor(BaseSensorOperator):
                 return True
             raise _failed(before, where) if self._runs(context, slot, "failed") else _empty(before, where)
 
-    def execute(self, context: Any) -> Any:
+    def execute(self, context: Context) -> Any:
         """Wait; replace the bare timeout by what was waited for."""
         try:
             return super().execute(context)
@@ -67,10 +72,10 @@ class PreviousMonthSensor(BaseSensorOperator):
             with fail_on_refusal():
                 raise self._refusal from None
 
-    def _runs(self, context: Any, slot: dt.datetime, *states: str) -> int:
+    def _runs(self, context: Context, slot: dt.datetime, *states: str) -> int:
         """Number of runs of that slot in these states, or in any."""
-        return int(
-            context["ti"].get_dr_count(dag_id=self.dag_id, logical_dates=[slot], states=list(states) or None)
+        return context["ti"].get_dr_count(
+            dag_id=self.dag_id, logical_dates=[slot], states=list(states) or None
         )
 
 

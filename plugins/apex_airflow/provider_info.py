@@ -1,4 +1,4 @@
-"""What the installed package tells Airflow of itself, as a provider."""
+"""How the installed package describes itself to Airflow, as a provider."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 def get_provider_info() -> dict[str, Any]:
     """Name, description, plugin and connection types; the entry point `apache_airflow_provider` names this function.
 
-    The connection types are those of the Slack and SMTP providers, which the messages go out by.
+    The connection types are those of the Slack and SMTP providers, which send the messages.
     """
     return {
         "package-name": "apex-batch",

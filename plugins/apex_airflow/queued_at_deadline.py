@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class QueuedAtDeadline(BaseDeadlineReference):
     """When a run was first queued; clearing it moves no deadline.
 
-    Stands for Airflow's own `DAGRUN_QUEUED_AT`. With that one, Airflow 3.3.0 to 3.3.2 answers every attempt to
+    Replaces Airflow's own `DAGRUN_QUEUED_AT`. With that one, Airflow 3.3.0 to 3.3.2 answers every attempt to
     clear a run with an error until its last deadline has passed (apache/airflow issue 70368), and no failed month
     could be repaired in time, by hand or by a backfill.
     """

@@ -10,11 +10,14 @@ from urllib.parse import quote
 from apex_airflow.tasks import APPROVAL, DATASET_FRESH, DRAFT, REFUSAL, WAITING
 
 if TYPE_CHECKING:
+    from airflow.models.taskinstance import TaskInstance
+    from sqlalchemy.orm import Session
+
     from apex_tasks.web.pages.run_banner import AnswerState, RunState
 
 PUBLISH = "publish"
 BEGUN = ("running", "awaiting_input", "deferred", "up_for_retry", "success", "failed")
-# What Airflow takes for an id is a setting; these are what no database and no page minds.
+# What Airflow allows in an id is a setting; these characters are safe for every database and page.
 _ID = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]{1,250}")
 
 
@@ -77,12 +80,12 @@ def read_run_state(dag_id: str, run_id: str, airflow: str) -> RunState | None:
         )
 
 
-def _start(one: Any) -> tuple[bool, str, str]:
+def _start(one: TaskInstance) -> tuple[bool, str, str]:
     return one.start_date is None, str(one.start_date), one.task_id
 
 
-def _xcom_of(session: Any, task: Any, key: str, *states: str) -> Mapping[str, Any]:
-    """What a task left, where it is in one of these states: cleared, it still has what it left the time before."""
+def _xcom_of(session: Session, task: TaskInstance | None, key: str, *states: str) -> Mapping[str, Any]:
+    """What a task stored, where it is in one of these states: a cleared one still has what it stored before."""
     from airflow.models.xcom import XComModel
 
     if task is None or str(task.state) not in states:
@@ -94,7 +97,7 @@ def _xcom_of(session: Any, task: Any, key: str, *states: str) -> Mapping[str, An
     return {} if found is None else _mapping(XComModel.deserialize_value(found))
 
 
-def _question(session: Any, approval: Any) -> AnswerState | None:
+def _question(session: Session, approval: TaskInstance | None) -> AnswerState | None:
     from airflow.models.hitl import HITLDetail
 
     from apex_tasks.market.calendar import TOKYO
@@ -110,28 +113,28 @@ def _question(session: Any, approval: Any) -> AnswerState | None:
     )
 
 
-def _awaited(left: Mapping[str, Any]) -> str | None:
+def _awaited(stored: Mapping[str, Any]) -> str | None:
     """What the dataset lacks; None where nothing is known of it."""
-    parts = _texts(left, "what", "expected", "received")
-    return parts and "{what} (expected {expected}, received {received}).".format(**parts)
+    parts = _texts(stored, "what", "expected", "received")
+    return None if parts is None else "{what} (expected {expected}, received {received}).".format(**parts)
 
 
-def _refusal(left: Mapping[str, Any]) -> str | None:
+def _refusal(stored: Mapping[str, Any]) -> str | None:
     """Why a task was refused, and what to do; None where nothing is known of it."""
     from apex_tasks.refusal import Refusal
 
-    parts = _texts(left, "what", "expected", "received", "where", "remedy")
-    return parts and str(Refusal(**parts))
+    parts = _texts(stored, "what", "expected", "received", "where", "remedy")
+    return None if parts is None else str(Refusal(**parts))
 
 
-def _texts(left: Mapping[str, Any], *names: str) -> dict[str, str] | None:
-    texts = {name: text for name in names if (text := _text(left.get(name))) is not None}
+def _texts(stored: Mapping[str, Any], *names: str) -> dict[str, str] | None:
+    texts = {name: text for name in names if (text := _text(stored.get(name))) is not None}
     return texts if len(texts) == len(names) else None
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None

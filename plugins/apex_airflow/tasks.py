@@ -1,10 +1,10 @@
-"""What all tasks share: the run, look or rehearsal that a task belongs to, and how a refusal fails it."""
+"""What all tasks share: the run or rehearsal that a task belongs to, and how a refusal fails it."""
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from airflow.sdk.log import redact
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
+
     from apex_tasks.monthly.request import RunRequest
     from apex_tasks.monthly.run import MonthlyRun
     from apex_tasks.performance.run import PerformanceRun
@@ -25,20 +27,22 @@ log = logging.getLogger(__name__)
 DATASET_FRESH = "dataset_fresh"
 """Task that waits for the dataset."""
 WAITING = "waiting"
-"""XCom in which it leaves what is missing, and since when."""
+"""XCom in which it stores what is missing, and since when."""
 APPROVAL = "approval"
 """Task that asks a person, where the run or the setting wants it."""
 DRAFT = "draft"
-"""XCom in which it leaves the key and hash of what would be published, also for dry runs."""
-
+"""XCom in which it stores the key and hash of what would be published, also for dry runs."""
 REFUSAL = "refusal"
-"""XCom in which any task leaves why it was refused, for the run's tab."""
+"""XCom in which any task stores why it was refused, for the run's tab."""
+
+StepResult = Mapping[str, Any]
+"""What an earlier step returned, as it comes back from JSON."""
 
 
-def run_request_from(context: Any) -> RunRequest:
+def run_request_from(context: Context) -> RunRequest:
     """Resolve the run's request from its parameters and due time; the same in every task of a run.
 
-    A run that was triggered by hand or by an asset has no logical date: its `run_after` stands for it.
+    A run that was triggered by hand or by an asset has no logical date: its `run_after` takes its place.
     """
     from apex_tasks.market.calendar import TseCalendar
     from apex_tasks.monthly.request import resolve_request
@@ -52,7 +56,13 @@ def run_request_from(context: Any) -> RunRequest:
     )
 
 
-def monthly_run_from(context: Any) -> MonthlyRun:
+def attempt_of(context: Context) -> int:
+    """How often tasks of the run have been cleared."""
+    # Airflow leaves the run out of a DAG callback's context when it knows no task to blame.
+    return context["dag_run"].clear_number or 0 if "dag_run" in context else 0
+
+
+def monthly_run_from(context: Context) -> MonthlyRun:
     """Build the run whose steps the tasks call."""
     from apex_tasks.market.calendar import TseCalendar
     from apex_tasks.monthly.run import MonthlyRun
@@ -62,18 +72,18 @@ def monthly_run_from(context: Any) -> MonthlyRun:
     return MonthlyRun(request, Store(request.settings.home), TseCalendar.load(), context["run_id"])
 
 
-def draft_from(context: Any) -> Any:
+def draft_from(context: Context) -> StepResult | None:
     """Reference of the draft that the run's approval task left, or None where it left none."""
     return context["ti"].xcom_pull(task_ids=APPROVAL, key=DRAFT)
 
 
-def performance_run_from(context: Any) -> PerformanceRun:
-    """Build the look whose steps the tasks call, the same in every task of a run.
+def performance_run_from(context: Context) -> PerformanceRun:
+    """Build the performance run whose steps the tasks call, the same in every task of a run.
 
     Raises
     ------
     AirflowSkipException
-        Nothing is published yet, so there is nothing to look at.
+        Nothing is published yet, so there is no performance.
     """
     from apex_tasks.market.calendar import TseCalendar
     from apex_tasks.performance.request import PERFORMANCE_PARAMETERS, resolve_performance_request
@@ -96,7 +106,7 @@ def performance_run_from(context: Any) -> PerformanceRun:
     return run
 
 
-def rehearsal_from(context: Any) -> DayZero:
+def rehearsal_from(context: Context) -> DayZero:
     """Build the rehearsal of a run; today is the Tokyo date of its due time."""
     from apex_tasks.market.calendar import TseCalendar, tokyo_date
     from apex_tasks.rehearsal.day_zero import DayZero
@@ -112,7 +122,7 @@ def rehearsal_from(context: Any) -> DayZero:
 
 
 def defined_connections(settings: NotificationSettings) -> dict[str, bool]:
-    """Whether the connections that messages go out by are defined; their content is not looked at."""
+    """Whether the connections that messages are sent by are defined; their content is not read."""
     return {name: _is_defined(name) for name in (settings.slack_connection, settings.smtp_connection)}
 
 
@@ -151,11 +161,11 @@ def refusal_from(error: BaseException | None) -> Refusal | None:
     return cause if isinstance(cause, Refusal) else None
 
 
-def step(function: Callable[..., Any]) -> Callable[..., Any]:
+def step(function: Callable[..., object]) -> Callable[..., object]:
     """Make a step a task body: its result becomes JSON, and a refusal fails it at once."""
 
     @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def run(*args: object, **kwargs: object) -> object:
         from pydantic import BaseModel
 
         with fail_on_refusal():

@@ -37,7 +37,7 @@ class TseRebalanceTimetable(Timetable):
 
     Notes
     -----
-    The closures file is read anew at every question, so that long-lived schedulers see an added closure.
+    The closures file is read again for every slot, so that long-lived schedulers see an added closure.
     """
 
     periodic = True
@@ -102,7 +102,7 @@ class TseRebalanceTimetable(Timetable):
         try:
             slot = self._next_slot(last_automated_data_interval, restriction)
         except Refusal as refusal:
-            # Airflow would swallow an exception here, and a backfill would stop short without a word.
+            # Airflow would swallow an exception here, and a backfill would end early without a word.
             log.warning("No further rebalance slot: %s", refusal)
             return None
         if restriction.latest is not None and slot > restriction.latest:

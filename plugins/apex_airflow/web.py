@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from airflow.configuration import conf
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 DAG_ID = "apex_monthly_rebalance"
 PREFIX = "/apex"
 TOKEN_VARIABLE = "APEX_METRICS_TOKEN"  # noqa: S105 - the name of a variable, not a token
 BASE = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/") + PREFIX
-"""Where a browser finds the application: Airflow itself may lie below a path."""
+"""Where a browser finds the application: Airflow itself may be served below a path."""
 
-# One grey that stands out from all backgrounds of Airflow's navigation, light, dark and chosen.
+# One gray that stands out from all backgrounds of Airflow's navigation, light, dark and chosen.
 ICON = "data:image/svg+xml," + quote(
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="#8a94a3">'
     '<path d="M3 13h4v8H3zM10 8h4v13h-4zM17 3h4v18h-4z"/></svg>'
@@ -28,11 +31,11 @@ _log = logging.getLogger(__name__)
 class LazyWebApp:
     """ASGI application that is built at its first request.
 
-    Every component of Airflow loads the plugin, and only the web server answers requests: the others shall not
+    Every component of Airflow loads the plugin, but only the web server answers requests: the others must not
     pay for a web framework.
     """
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to the application, or say that it could not be built; the log then says why."""
         try:
             application = _application()
@@ -67,7 +70,7 @@ EXTERNAL_VIEWS: list[dict[str, Any]] = [
 
 
 @cache
-def _application() -> Any:
+def _application() -> ASGIApp:
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
     from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
     from fastapi import Depends
@@ -83,9 +86,9 @@ def _application() -> Any:
     of_portfolios = requires_access_dag(method="GET", param_dag_id=DAG_ID)
     of_the_run = requires_access_dag(method="GET", access_entity=DagAccessEntity.TASK_INSTANCE)
 
-    def add_pages(application: Any) -> None:
+    def add_pages(application: FastAPI) -> None:
         application.include_router(published_pages(DAG_ID), dependencies=[Depends(of_portfolios)])
-        # Nobody learns anything before the login, and nothing strange reaches the database.
+        # Nothing is shown before the login, and no malformed id reaches the database.
         application.include_router(
             run_pages(DAG_ID, read_run_state),
             dependencies=[Depends(get_user), Depends(check_ids), Depends(of_the_run)],
@@ -96,14 +99,14 @@ def _application() -> Any:
     return create_app(load_settings, access, TseCalendar.load(), pages=add_pages)
 
 
-def _login(request: Any) -> list[tuple[str, str]]:
+def _login(request: Request) -> list[tuple[str, str]]:
     """Airflow's own way to its login page, and back."""
     airflow = str(request.scope.get("root_path", "")).rstrip("/").removesuffix(PREFIX)
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return [("Log in to Airflow", f"{airflow}/api/v2/auth/login?next={quote(here, safe='')}")]
 
 
-async def _say_unavailable(send: Any) -> None:
+async def _say_unavailable(send: Send) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
     await send({"type": "http.response.start", "status": 500, "headers": headers})
     body = b"APEX Batch could not be loaded; the web server's log says why.\n"

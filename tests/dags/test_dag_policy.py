@@ -23,7 +23,7 @@ from tests.support.paths import ROOT
 
 ALLOWED_TAGS = {"apex", "production", "demo", "rehearsal", "performance"}
 MONTHLY, PERFORMANCE, REHEARSAL = "apex_monthly_rebalance", "apex_performance", "apex_rehearsal"
-HEAVY = ("torch", "pandas", "numpy", "pyarrow", "matplotlib", "fastapi")
+HEAVY = ("torch", "pandas", "numpy", "pyarrow", "matplotlib", "fastapi", "jinja2")
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,15 @@ def test_every_dag_can_be_operated(bag: DagBag) -> None:
         for task in dag.tasks:
             assert task.owner == "apex", f"{dag_id}.{task.task_id}: set owner in default_args"
             assert task.doc_md, f"{dag_id}.{task.task_id}: say what it does in a docstring or doc_md"
+            retries = (task.retries, task.retry_delay.total_seconds(), task.retry_exponential_backoff)
+            assert retries == (2, 30.0, 2.0), f"{dag_id}.{task.task_id}: take DEFAULT_ARGS of dag_defaults"
         for name in dag.params:
             param = dag.params.get_param(name)
             assert param.description, f"{dag_id}: parameter {name} has no description"
             assert param.value in (None, False), f"{dag_id}: {name} must default to the setting"
 
 
-def test_the_monthly_steps_stand_in_order(bag: DagBag) -> None:
+def test_the_monthly_steps_are_in_order(bag: DagBag) -> None:
     dag = bag.dags[MONTHLY]
     downstream = {task.task_id: task.downstream_task_ids for task in dag.tasks}
     assert downstream == {
@@ -73,7 +75,7 @@ def test_the_monthly_steps_stand_in_order(bag: DagBag) -> None:
     assert [asset.name for asset in dag.get_task("publish").outlets] == ["apex_portfolio"]
 
 
-def test_every_failure_is_told(bag: DagBag) -> None:
+def test_every_failure_is_notified(bag: DagBag) -> None:
     for dag_id, dag in bag.dags.items():
         assert dag.on_failure_callback, f"{dag_id}: nobody hears of a killed task; set notify_run_failure"
         for task in dag.tasks:
@@ -82,7 +84,7 @@ def test_every_failure_is_told(bag: DagBag) -> None:
             )
 
 
-def test_the_performance_is_looked_at_in_two_steps(bag: DagBag) -> None:
+def test_the_performance_is_judged_in_two_steps(bag: DagBag) -> None:
     dag = bag.dags[PERFORMANCE]
     downstream = {task.task_id: task.downstream_task_ids for task in dag.tasks}
     assert downstream == {"mark_ledger": {"judge_performance"}, "judge_performance": set()}
@@ -143,7 +145,7 @@ def test_the_rehearsal_runs_by_hand_in_order_and_publishes_nothing(bag: DagBag) 
     assert [task.outlets for task in dag.tasks] == [[]] * 4
 
 
-def test_failures_of_both_dags_are_told_alike(bag: DagBag) -> None:
+def test_failures_of_both_dags_are_notified_alike(bag: DagBag) -> None:
     monthly, rehearsal = bag.dags[MONTHLY], bag.dags[REHEARSAL]
     assert rehearsal.has_on_failure_callback
     assert monthly.has_on_failure_callback

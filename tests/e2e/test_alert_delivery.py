@@ -20,7 +20,7 @@ from local_airflow.client import AirflowClient
 from local_airflow.processes import EmbeddedAirflow
 
 from apex_tasks.store import Store
-from tests.support.notice_servers import Mail, NoticeServers, Post
+from tests.support.message_servers import Mail, MessageServers, Post
 from tests.support.paths import ROOT
 from tests.support.small_market import AS_OF, AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket, write_table
 from tests.support.waiting import wait_for
@@ -42,7 +42,7 @@ class World:
     """The inputs, the servers that listen and the Airflow of this module."""
 
     airflow: EmbeddedAirflow
-    servers: NoticeServers
+    servers: MessageServers
     home: Path
 
     @property
@@ -85,7 +85,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("apex_home")
-    with NoticeServers() as servers:
+    with MessageServers() as servers:
         environment = {
             **servers.environment,
             "APEX_HOME": str(home),

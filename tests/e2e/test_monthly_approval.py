@@ -20,7 +20,7 @@ from local_airflow.processes import USER, EmbeddedAirflow
 from apex_tasks.published import audit
 from apex_tasks.published.portfolio import latest_version, published_dates
 from apex_tasks.store import Store
-from tests.support.notice_servers import Mail, NoticeServers, Post
+from tests.support.message_servers import Mail, MessageServers, Post
 from tests.support.paths import ROOT
 from tests.support.small_market import AS_OF, AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket
 from tests.support.waiting import wait_for
@@ -46,7 +46,7 @@ class World:
     """The Airflow of this module, the servers that listen, and the store."""
 
     airflow: EmbeddedAirflow
-    servers: NoticeServers
+    servers: MessageServers
     home: Path
     late: str
     """A run of `LATE` that waits for a person since before the first test."""
@@ -125,7 +125,7 @@ def world(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Iter
     for name, changes in CHANGES.items():
         renamed = source.replace(f'dag_id="{DAG_ID}"', f'dag_id="{name}"')
         (dags / f"{name}.py").write_text(f"import os\nos.environ.update({changes})\n{renamed}")
-    with NoticeServers() as servers:
+    with MessageServers() as servers:
         environment = {
             **servers.environment,
             "APEX_HOME": str(home),

@@ -24,7 +24,7 @@ import yaml
 from apex_tasks.refusal import ThresholdBroken
 from apex_tasks.settings import AlertThreshold, ApexSettings, StatsdSettings, configs_folder
 from tests.support.debian_tools import installed
-from tests.support.notice_servers import NoticeServers
+from tests.support.message_servers import MessageServers
 from tests.support.small_market import (
     AUGUST,
     CALENDAR,
@@ -87,7 +87,7 @@ class Stack:
 
     exporter: StatsdExporterDouble
     slack: SlackSink
-    mail: NoticeServers
+    mail: MessageServers
     prometheus: str
 
     def query(self, expression: str) -> list[dict[str, Any]]:
@@ -150,7 +150,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     with ExitStack() as running:
         exporter = running.enter_context(StatsdExporterDouble(CONFIGS / "statsd" / "mapping.yaml"))
         slack = running.enter_context(SlackSink().serving())
-        mail = running.enter_context(NoticeServers())
+        mail = running.enter_context(MessageServers())
         alertmanager, prometheus = free_port(), free_port()
         smtp = json.loads(mail.environment["AIRFLOW_CONN_APEX_SMTP"])
         running.enter_context(

@@ -20,7 +20,7 @@ from apex_airflow.tasks import monthly_run_from, refusal_from
 from apex_tasks.published import audit
 from apex_tasks.refusal import Refusal, Rejected, Unanswered
 from apex_tasks.store import Store
-from tests.support.notice_servers import NoticeServers
+from tests.support.message_servers import MessageServers
 from tests.support.small_market import AS_OF, JULY, SmallMarket
 
 DAG_ID, RUN_ID = "apex_monthly_rebalance", "manual__2025-07-01T00:00:00+00:00"
@@ -54,7 +54,7 @@ class Task:
     operator: PortfolioApproval
     ti: FakeTaskInstance
     shown: list[dict[str, Any]]
-    servers: NoticeServers
+    servers: MessageServers
     store: Store
 
     def context(self, attempt: int = 0, **params: Any) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class Task:
 
 @pytest.fixture
 def task(market: SmallMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
-    with NoticeServers() as servers:
+    with MessageServers() as servers:
         inputs = {"APEX_BUNDLE": market.bundle, "APEX_DATASET": market.dataset, "APEX_HOME": tmp_path}
         for name, value in {**servers.environment, **inputs}.items():
             monkeypatch.setenv(name, str(value))
@@ -134,7 +134,7 @@ def test_the_setting_asks_where_the_run_does_not_say(task: Task, monkeypatch: py
     assert task.operator.execute(task.context(approval=False)) is None
 
 
-def test_the_question_stands_in_airflow_and_is_told_once_by_both_channels(task: Task) -> None:
+def test_the_question_is_shown_in_airflow_and_is_sent_once_by_both_channels(task: Task) -> None:
     task.ask()
     (shown,) = task.shown
     assert shown["options"] == ["Approve", "Reject"]
@@ -147,7 +147,7 @@ def test_the_question_stands_in_airflow_and_is_told_once_by_both_channels(task: 
         assert f"{run}/plugin/portfolio" in text
         assert f"{run}/tasks/approval/required_actions" in text
     task.ask()
-    assert len(task.servers.mails) == 1, "the same attempt is told once"
+    assert len(task.servers.mails) == 1, "the same attempt is sent once"
     task.ti.try_number = 2
     task.ask()
     assert "asks again for your approval" in task.servers.mails[1].subject

@@ -122,7 +122,7 @@ def test_a_deployment_in_order_has_everything_done(
     deployment = deploy(
         bundle=draft.folder(tmp_path / "listed"),
         today=OCTOBER,
-        sections={"notifications": {"email_to": "a@example.com"}, "statsd": {"host": "127.0.0.1"}},
+        sections={"notifications": {"email_to": ("a@example.com",)}, "statsd": {"host": "127.0.0.1"}},
         connections={"apex_slack": False, "apex_smtp": True},
     )
     findings = run_checklist(deployment)
@@ -445,16 +445,20 @@ def test_thresholds_must_be_there_and_fit_the_bundle(deploy: Deploy) -> None:
 @pytest.mark.parametrize(
     ("email_to", "connections", "state", "told"),
     [
-        (None, None, OPEN, "seen by the DAG apex_rehearsal only"),
-        ("a@example.com, b@example.com", None, OPEN, "email_to has 2 recipients"),
-        (None, {"apex_slack": False, "apex_smtp": True}, OPEN, "nobody would be told"),
-        ("a@example.com", {"apex_slack": False, "apex_smtp": False}, OPEN, "nobody would be told"),
-        ("a@example.com", {"apex_slack": False, "apex_smtp": True}, DONE, "connection apex_smtp defined"),
-        (None, {"apex_slack": True, "apex_smtp": False}, DONE, "connection apex_slack defined"),
+        ((), None, OPEN, "seen by the DAG apex_rehearsal only"),
+        (("a@example.com", "b@example.com"), None, OPEN, "email_to has 2 recipients"),
+        ((), {"apex_slack": False, "apex_smtp": True}, OPEN, "nobody would be told"),
+        (("a@example.com",), {"apex_slack": False, "apex_smtp": False}, OPEN, "nobody would be told"),
+        (("a@example.com",), {"apex_slack": False, "apex_smtp": True}, DONE, "connection apex_smtp defined"),
+        ((), {"apex_slack": True, "apex_smtp": False}, DONE, "connection apex_slack defined"),
     ],
 )
 def test_somebody_is_told_when_one_channel_is_whole(
-    deploy: Deploy, email_to: str | None, connections: dict[str, bool] | None, state: ItemState, told: str
+    deploy: Deploy,
+    email_to: tuple[str, ...],
+    connections: dict[str, bool] | None,
+    state: ItemState,
+    told: str,
 ) -> None:
     deployment = deploy(sections={"notifications": {"email_to": email_to}}, connections=connections)
     found = look("Somebody is told", deployment)

@@ -38,12 +38,12 @@ class Check(StoredDocument):
     finding
         One sentence with the numbers.
     remedy
-        What to do; empty when it is ok. Stored as `first`.
+        What to do first; empty when it is ok. Stored as `first`, the name that older reports have.
     """
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
     name: CheckName
     verdict: CheckVerdict
     finding: str
-    remedy: str = Field("", validation_alias="first", serialization_alias="first")
-
-    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+    remedy: str = Field("", alias="first")

@@ -1,4 +1,4 @@
-"""A mail server and a Slack on loopback ports, which keep what they are told."""
+"""A mail server and a Slack on loopback ports, which keep what they are sent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Post:
 
 
 @dataclass
-class NoticeServers:
+class MessageServers:
     """Both servers; entering starts them, leaving stops them."""
 
     mails: list[Mail] = field(default_factory=list)
