@@ -27,7 +27,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from apex_tasks.dataset.features import FeatureList, packaged_feature_groups
+from apex_tasks.dataset.features.feature_plan import FeatureList, packaged_feature_groups
 from apex_tasks.market.calendar import TseCalendar
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def score_plainly(dataset: Path, days: list[dt.date], seconds: Seconds) -> npt.N
 
 def score_as_apex(dataset: Path, days: list[dt.date], seconds: Seconds) -> npt.NDArray[np.float32]:
     """This project's method, for the last session."""
-    from apex_tasks.dataset.features import resolve_features
+    from apex_tasks.dataset.features.feature_plan import resolve_features
     from apex_tasks.dataset.panel import build_panel
     from apex_tasks.dataset.schema import open_dataset
     from apex_tasks.model.scoring import score_windows

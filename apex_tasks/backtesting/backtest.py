@@ -14,8 +14,8 @@ from apex_tasks.backtesting.scores import SessionScores
 from apex_tasks.backtesting.simulation import Plan, Simulation, simulate_live, simulate_same_close
 from apex_tasks.bundle import ResolvedBundle, read_bundle, resolve_bundle
 from apex_tasks.bundle.checkpoint import load_checkpoint
-from apex_tasks.dataset.price_history import PRICE_HISTORY_DAYS, PriceHistory
-from apex_tasks.dataset.prices import ADV, check_units, read_prices
+from apex_tasks.dataset.prices.daily_prices import ADV, check_units, read_prices
+from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS, PriceHistory
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.risk_factors import RiskFactors
 from apex_tasks.dataset.schema import CLOSE, DatasetFile, open_dataset

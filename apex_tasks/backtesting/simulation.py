@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from apex_tasks.backtesting.schedule import Rebalance
-from apex_tasks.dataset.price_history import PRICE_HISTORY_DAYS, PriceHistory
-from apex_tasks.dataset.prices import ADJUSTMENT
+from apex_tasks.dataset.prices.daily_prices import ADJUSTMENT
+from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS, PriceHistory
 from apex_tasks.dataset.schema import CLOSE
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import LedgerDay, carry_forward

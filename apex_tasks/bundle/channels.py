@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from apex_tasks.bundle.archive import MANIFEST_LOCK
 from apex_tasks.bundle.checkpoint import Checkpoint
 from apex_tasks.bundle.manifest import Manifest
-from apex_tasks.dataset.features import FeatureList
+from apex_tasks.dataset.features.feature_plan import FeatureList
 from apex_tasks.refusal import Refusal
 
 _AUTO = (None, "auto", "auto (unset)")

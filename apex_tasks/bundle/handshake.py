@@ -17,8 +17,8 @@ from apex_tasks.bundle.config import BundleConfig, DataSection, read_config
 from apex_tasks.bundle.manifest import verify_manifest
 from apex_tasks.bundle.parsing import bad_key, read_yaml
 from apex_tasks.bundle.resolved import ModelDimensions, ResolvedBundle
-from apex_tasks.dataset.feature_aliases import Alias, packaged_aliases, parse_aliases
-from apex_tasks.dataset.features import (
+from apex_tasks.dataset.features.feature_aliases import Alias, packaged_aliases, parse_aliases
+from apex_tasks.dataset.features.feature_plan import (
     FeatureList,
     FeaturePlan,
     features_from_groups,

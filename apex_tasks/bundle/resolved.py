@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from apex_tasks.bundle.archive import MANIFEST_LOCK
 from apex_tasks.bundle.channels import model_init_log
 from apex_tasks.bundle.manifest import BundleFile
-from apex_tasks.dataset.features import FeatureList, FeaturePlan
+from apex_tasks.dataset.features.feature_plan import FeatureList, FeaturePlan
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.settings import FeaturesMode, Normalization, SelectionSettings
 

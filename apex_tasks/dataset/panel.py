@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from apex_tasks.dataset.feature_reader import read_features
-from apex_tasks.dataset.features import FeaturePlan
+from apex_tasks.dataset.features.feature_plan import FeaturePlan
+from apex_tasks.dataset.features.feature_reader import read_features
 from apex_tasks.dataset.keys import RowKeys, scan_keys
 from apex_tasks.dataset.normalization import cross_sectional_zscore
 from apex_tasks.dataset.progress import ReportProgress

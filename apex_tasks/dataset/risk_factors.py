@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from apex_tasks.dataset.feature_reader import read_features
-from apex_tasks.dataset.features import FeaturePlan
+from apex_tasks.dataset.features.feature_plan import FeaturePlan
+from apex_tasks.dataset.features.feature_reader import read_features
 from apex_tasks.dataset.schema import CODE, DATE, SECTOR, DatasetFile
 from apex_tasks.dataset.session_days import tables_of_days
 

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from apex_tasks.bundle.writer import require_free
-from apex_tasks.dataset.feature_aliases import packaged_aliases
-from apex_tasks.dataset.features import resolve_features
+from apex_tasks.dataset.features.feature_aliases import packaged_aliases
+from apex_tasks.dataset.features.feature_plan import resolve_features
 from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import day_from_epoch, open_dataset

@@ -8,7 +8,11 @@ from typing import Any
 
 from apex_tasks.bundle.archive import MANIFEST_LOCK, read_bundle
 from apex_tasks.bundle.writer import write_bundle
-from apex_tasks.dataset.features import FeatureList, features_from_groups, packaged_feature_groups
+from apex_tasks.dataset.features.feature_plan import (
+    FeatureList,
+    features_from_groups,
+    packaged_feature_groups,
+)
 from apex_tasks.dataset.keys import RowKeys
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch
 from apex_tasks.model.patchtst import ModelShape

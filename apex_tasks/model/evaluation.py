@@ -8,9 +8,9 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
-from apex_tasks.dataset.features import FeaturePlan
-from apex_tasks.dataset.forward_returns import read_forward_returns
+from apex_tasks.dataset.features.feature_plan import FeaturePlan
 from apex_tasks.dataset.panel import build_panel
+from apex_tasks.dataset.prices.forward_returns import read_forward_returns
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile
 from apex_tasks.model.patchtst import ModelShape, PatchTSTRanker

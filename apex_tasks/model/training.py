@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from apex_tasks.dataset.features import FeaturePlan
-from apex_tasks.dataset.forward_returns import ForwardReturns, read_forward_returns
+from apex_tasks.dataset.features.feature_plan import FeaturePlan
 from apex_tasks.dataset.normalization import cross_sectional_zscore
 from apex_tasks.dataset.panel import Panel, build_panel
+from apex_tasks.dataset.prices.forward_returns import ForwardReturns, read_forward_returns
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile
 from apex_tasks.model.patchtst import ModelShape, PatchTSTRanker

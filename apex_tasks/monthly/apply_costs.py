@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from apex_tasks.bundle import ResolvedBundle
-from apex_tasks.dataset.market_returns import market_returns_of
-from apex_tasks.dataset.price_history import PriceHistory
-from apex_tasks.dataset.prices import ADV
+from apex_tasks.dataset.prices.daily_prices import ADV
+from apex_tasks.dataset.prices.market_returns import market_returns_of
+from apex_tasks.dataset.prices.price_history import PriceHistory
 from apex_tasks.dataset.schema import CLOSE
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monitoring import alerts

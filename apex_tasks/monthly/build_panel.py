@@ -11,13 +11,13 @@ import pandas as pd
 
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.bundle.supply import require_supply
-from apex_tasks.dataset.features import FeaturePlan
+from apex_tasks.dataset.features.feature_plan import FeaturePlan
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.panel import Panel
 from apex_tasks.dataset.panel import build_panel as build_windows
-from apex_tasks.dataset.price_history import PRICE_HISTORY_DAYS
-from apex_tasks.dataset.prices import check_units, read_prices
+from apex_tasks.dataset.prices.daily_prices import check_units, read_prices
+from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.risk_factors import read_risk_factors
 from apex_tasks.dataset.schema import CODE, open_dataset

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from apex_tasks.bundle import ResolvedBundle
-from apex_tasks.dataset.price_history import PriceHistory
+from apex_tasks.dataset.prices.price_history import PriceHistory
 from apex_tasks.dataset.schema import CODE, SECTOR
 from apex_tasks.market.calendar import LAST_DAY, tokyo_date
 from apex_tasks.monitoring.alerts import Alert

@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from apex_tasks.dataset.features import FeaturePlan, SourceKind
-from apex_tasks.dataset.market_returns import read_market_returns
+from apex_tasks.dataset.features.feature_plan import FeaturePlan, SourceKind
+from apex_tasks.dataset.features.session_features import read_session_features
+from apex_tasks.dataset.prices.market_returns import read_market_returns
 from apex_tasks.dataset.schema import DatasetFile, open_dataset
-from apex_tasks.dataset.session_features import read_session_features
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.performance.benchmarks import Metric, read_benchmarks

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from apex_tasks.dataset.price_history import PriceHistory
+from apex_tasks.dataset.prices.price_history import PriceHistory
 from apex_tasks.dataset.schema import CODE, DATE
 from apex_tasks.portfolio.book import Book
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from apex_tasks.dataset.price_history import PriceHistory
-from apex_tasks.dataset.prices import ADJUSTMENT, ADV
+from apex_tasks.dataset.prices.daily_prices import ADJUSTMENT, ADV
+from apex_tasks.dataset.prices.price_history import PriceHistory
 from apex_tasks.dataset.schema import CLOSE, CODE
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book

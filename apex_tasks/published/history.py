@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from apex_tasks.dataset.market_returns import MarketReturns
+from apex_tasks.dataset.prices.market_returns import MarketReturns
 from apex_tasks.frozen_model import StoredDocument
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import LedgerDay

@@ -6,8 +6,8 @@ import datetime as dt
 import math
 from dataclasses import dataclass
 
-from apex_tasks.dataset.price_history import PRICE_HISTORY_DAYS, PriceHistory
-from apex_tasks.dataset.prices import read_prices
+from apex_tasks.dataset.prices.daily_prices import read_prices
+from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS, PriceHistory
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import LedgerDay, carry_forward

@@ -6,7 +6,7 @@ import datetime as dt
 
 from pydantic import JsonValue
 
-from apex_tasks.dataset.features import FeaturePlan
+from apex_tasks.dataset.features.feature_plan import FeaturePlan
 from apex_tasks.frozen_model import StoredDocument
 from apex_tasks.monitoring.alerts import Alert
 from apex_tasks.settings import AlertThreshold, Normalization, SelectionSettings

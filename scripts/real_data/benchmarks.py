@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from apex_tasks.dataset.prices import read_prices
+from apex_tasks.dataset.prices.daily_prices import read_prices
 from apex_tasks.dataset.schema import CLOSE, CODE, DATE, DatasetFile
 
 SCORE = "Score"

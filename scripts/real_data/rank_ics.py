@@ -14,7 +14,7 @@ import pandas as pd
 from apex_tasks.backtesting.forecaster import Forecaster
 from apex_tasks.bundle import read_bundle, resolve_bundle
 from apex_tasks.bundle.checkpoint import load_checkpoint
-from apex_tasks.dataset.forward_returns import ForwardReturns, read_forward_returns
+from apex_tasks.dataset.prices.forward_returns import ForwardReturns, read_forward_returns
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import CODE, DATE, DatasetFile
 from apex_tasks.settings import ApexSettings

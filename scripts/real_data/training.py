@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from apex_tasks.dataset.feature_aliases import packaged_aliases
-from apex_tasks.dataset.features import FeaturePlan, resolve_features
+from apex_tasks.dataset.features.feature_aliases import packaged_aliases
+from apex_tasks.dataset.features.feature_plan import FeaturePlan, resolve_features
 from apex_tasks.dataset.keys import RowKeys, scan_keys
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, open_dataset

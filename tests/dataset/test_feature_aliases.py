@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apex_tasks.dataset.feature_aliases import Alias, packaged_aliases, parse_aliases
+from apex_tasks.dataset.features.feature_aliases import Alias, packaged_aliases, parse_aliases
 from apex_tasks.refusal import Refusal
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from apex_tasks.dataset.features import FeaturePlan, FeatureSource, SourceKind
+from apex_tasks.dataset.features.feature_plan import FeaturePlan, FeatureSource, SourceKind
 from apex_tasks.dataset.risk_factors import RiskFactors, read_risk_factors
 from apex_tasks.dataset.schema import open_dataset
 from tests.support.small_market import AS_OF, AUGUST, JULY, SmallMarket, replaced, write_table

@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from apex_tasks.dataset.feature_aliases import packaged_aliases
-from apex_tasks.dataset.features import FeatureList, packaged_feature_groups, resolve_features
+from apex_tasks.dataset.features.feature_aliases import packaged_aliases
+from apex_tasks.dataset.features.feature_plan import FeatureList, packaged_feature_groups, resolve_features
 from apex_tasks.demo.defaults import DEFAULT_SESSIONS, DEFAULT_STOCKS
 from apex_tasks.demo.market import NOTICE, write_demo_data
 from apex_tasks.demo.price_paths import (

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from apex_tasks.dataset.features import FeaturePlan, FeatureSource, SourceKind
-from apex_tasks.dataset.forward_returns import read_forward_returns
+from apex_tasks.dataset.features.feature_plan import FeaturePlan, FeatureSource, SourceKind
 from apex_tasks.dataset.panel import build_panel
+from apex_tasks.dataset.prices.forward_returns import read_forward_returns
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.model.patchtst import ModelShape, PatchTSTRanker
 from apex_tasks.model.scoring import score_windows

@@ -7,7 +7,7 @@ import datetime as dt
 import pandas as pd
 import pytest
 
-from apex_tasks.dataset.price_history import PriceHistory
+from apex_tasks.dataset.prices.price_history import PriceHistory
 from apex_tasks.portfolio.book import Book, Position
 from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS, Listings, first_delisted
 from apex_tasks.portfolio.ledger import LedgerDay

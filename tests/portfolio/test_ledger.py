@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 import pytest
 
-from apex_tasks.dataset.price_history import PriceHistory
+from apex_tasks.dataset.prices.price_history import PriceHistory
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book, Position
 from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from apex_tasks.dataset.feature_aliases import parse_aliases
-from apex_tasks.dataset.features import FeatureList, FeaturePlan, resolve_features
+from apex_tasks.dataset.features.feature_aliases import parse_aliases
+from apex_tasks.dataset.features.feature_plan import FeatureList, FeaturePlan, resolve_features
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.settings import FeaturesMode
 

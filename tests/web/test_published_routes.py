@@ -80,7 +80,7 @@ def test_metrics_hold_the_months_gauges_and_the_requests(served: TestClient) -> 
     served.get("/nowhere/at/all")
     text = served.get("/metrics").text
     lines = text.splitlines()
-    assert "apex_positions 35" in lines
+    assert "apex_positions 35.0" in lines
     assert 'apex_serve_requests_total{route="/portfolio/{month}",status="404"} 3.0' in lines
     assert 'apex_serve_requests_total{route="other",status="404"} 1.0' in lines
     assert "nowhere" not in text

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from apex_tasks.dataset.market_returns import MarketReturns
+from apex_tasks.dataset.prices.market_returns import MarketReturns
 from apex_tasks.performance.checks.check import Check, CheckName, CheckVerdict
 from apex_tasks.statistics.performance import SESSIONS_PER_YEAR
 

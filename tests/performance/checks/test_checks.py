@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apex_tasks.dataset.market_returns import MarketReturns
+from apex_tasks.dataset.prices.market_returns import MarketReturns
 from apex_tasks.performance.checks.check import Check, CheckVerdict
 from apex_tasks.performance.checks.drift import MeasuredDrift, check_drift, measure_drift
 from apex_tasks.performance.checks.freshness import check_dataset

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from apex_tasks.dataset.features import FeaturePlan
+from apex_tasks.dataset.features.feature_plan import FeaturePlan
 
 
 def read_features(

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from apex_tasks.dataset.price_history import PriceHistory
-from apex_tasks.dataset.prices import ADJUSTMENT
+from apex_tasks.dataset.prices.daily_prices import ADJUSTMENT
+from apex_tasks.dataset.prices.price_history import PriceHistory
 from apex_tasks.dataset.schema import (
     ADJUSTMENT_CLOSE,
     CLOSE,

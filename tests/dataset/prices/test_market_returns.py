@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apex_tasks.dataset.features import FeaturePlan, FeatureSource, SourceKind
-from apex_tasks.dataset.market_returns import market_returns_of, read_market_returns
-from apex_tasks.dataset.price_history import PriceHistory
-from apex_tasks.dataset.prices import read_prices
+from apex_tasks.dataset.features.feature_plan import FeaturePlan, FeatureSource, SourceKind
+from apex_tasks.dataset.features.session_features import read_session_features
+from apex_tasks.dataset.prices.daily_prices import read_prices
+from apex_tasks.dataset.prices.market_returns import market_returns_of, read_market_returns
+from apex_tasks.dataset.prices.price_history import PriceHistory
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.dataset.session_days import last_session
-from apex_tasks.dataset.session_features import read_session_features
 from tests.support.small_market import FEATURE_COLUMNS, LAST_SESSION, SmallMarket, replaced, write_table
 
 

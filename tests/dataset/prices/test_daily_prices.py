@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from apex_tasks.dataset.prices import ADJUSTMENT, ADV, check_units, read_prices
+from apex_tasks.dataset.prices.daily_prices import ADJUSTMENT, ADV, check_units, read_prices
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.refusal import Refusal
 from tests.support.random_dataset import as_table, random_frame, weekdays, write

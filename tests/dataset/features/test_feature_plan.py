@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apex_tasks.dataset.feature_aliases import Alias
-from apex_tasks.dataset.features import (
+from apex_tasks.dataset.features.feature_aliases import Alias
+from apex_tasks.dataset.features.feature_plan import (
     FeatureList,
     FeaturePlan,
     SourceKind,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from apex_tasks.dataset.feature_reader import read_features
-from apex_tasks.dataset.features import FeaturePlan
+from apex_tasks.dataset.features.feature_plan import FeaturePlan
+from apex_tasks.dataset.features.feature_reader import read_features
 from apex_tasks.dataset.schema import DATE, DatasetFile, days_since_epoch
 from apex_tasks.dataset.session_days import tables_of_days
 

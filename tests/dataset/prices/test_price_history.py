@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from apex_tasks.dataset.price_history import PriceHistory
+from apex_tasks.dataset.prices.price_history import PriceHistory
 
 DAYS = [dt.date(2025, 1, 6) + dt.timedelta(days=number) for number in range(12)]
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from apex_tasks.dataset.forward_returns import read_forward_returns
+from apex_tasks.dataset.prices.forward_returns import read_forward_returns
 from apex_tasks.dataset.schema import days_since_epoch, open_dataset
 
 DAYS = [date(2025, 1, 6) + timedelta(days=n) for n in range(40)]

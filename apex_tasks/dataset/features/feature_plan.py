@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
-from apex_tasks.dataset.feature_aliases import Alias
+from apex_tasks.dataset.features.feature_aliases import Alias
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import FeaturesMode, configs_folder

@@ -1,0 +1,1 @@
+"""Prices of a dataset: daily closes and volumes, their history, and returns."""
