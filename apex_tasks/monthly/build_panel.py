@@ -195,7 +195,7 @@ def read_windows(artifact: Artifact) -> pd.DataFrame:
 
 
 def read_panel_prices(artifact: Artifact) -> pd.DataFrame:
-    """Prices of a stored panel, as `dataset.prices.read_prices` gives them."""
+    """Prices of a stored panel, as `dataset.prices.daily_prices.read_prices` gives them."""
     return read_table(artifact, PRICES)
 
 

@@ -22,7 +22,7 @@ class PriceHistory:
     Parameters
     ----------
     frame
-        Rows as `dataset.prices.read_prices` gives them, sorted by Date, then Code.
+        Rows as `dataset.prices.daily_prices.read_prices` gives them, sorted by Date, then Code.
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
