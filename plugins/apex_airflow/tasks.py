@@ -73,7 +73,7 @@ def monthly_run_from(context: Context) -> MonthlyRun:
 
 
 def draft_from(context: Context) -> StepResult | None:
-    """Reference of the draft that the run's approval task left, or None where it left none."""
+    """Reference of the draft that the run's approval task stored, or None where it stored none."""
     return context["ti"].xcom_pull(task_ids=APPROVAL, key=DRAFT)
 
 
