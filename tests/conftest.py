@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # In a new checkout the first text that is drawn builds tables of all characters, which takes a second or two.
-settings.register_profile("apex", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "apex", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("apex")
 
 # Before anything imports Airflow, which writes its configuration into its home. Processes that test side by side
