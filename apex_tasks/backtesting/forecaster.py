@@ -17,7 +17,7 @@ from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, days_since_epoch
 from apex_tasks.model.forecast import forecast
-from apex_tasks.monthly.infer import ranked_scores
+from apex_tasks.portfolio.selection import ranked_scores
 from apex_tasks.settings import ApexSettings
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Forecaster:
                     self._progress("Scoring", len(self._forecasts), len(missing))
 
     def ranked(self, session: dt.date) -> pd.DataFrame:
-        """Ranked scores of one session, as `infer.ranked_scores` gives them; see `forecasts`."""
+        """Ranked scores of one session, as `selection.ranked_scores` gives them; see `forecasts`."""
         return ranked_scores(self.forecasts(session), self._settings.ranking.horizon)
 
     def forecasts(self, session: dt.date) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Iterable, Mapping
 
-from apex_tasks.frozen_model import FrozenModel
+from apex_tasks.published.run_document import Alert
 from apex_tasks.refusal import Refusal, ThresholdBroken
 from apex_tasks.settings import AlertThreshold, Severity
 
@@ -22,21 +22,6 @@ _COMPARISONS = {
     "!=": operator.ne,
     "==": operator.eq,
 }
-
-
-class Alert(FrozenModel):
-    """A broken threshold: `metric comparison bound` was true for `value`; `runbook` links to what to do."""
-
-    metric: str
-    value: float
-    comparison: str
-    bound: float
-    severity: Severity
-    remedy: str
-    runbook: str
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.metric} = {self.value:g}, alert when {self.comparison} {self.bound:g}"
 
 
 def evaluate(

@@ -15,13 +15,14 @@ from apex_tasks.dataset.schema import CLOSE
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monitoring import alerts
 from apex_tasks.monthly.build_panel import PANELS, PanelReference, read_panel_prices, read_panel_risk_factors
-from apex_tasks.monthly.infer import SCORES, ScoresReference, ranked_scores, read_forecasts
+from apex_tasks.monthly.infer import SCORES, ScoresReference, read_forecasts
 from apex_tasks.monthly.plan_record import plan_document, plan_metrics, portfolio_table
 from apex_tasks.monthly.request import RunRequest
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import CarriedBook, carry_forward
 from apex_tasks.portfolio.monthly_plan import Session, plan_month
 from apex_tasks.portfolio.orders import Orders
+from apex_tasks.portfolio.selection import ranked_scores
 from apex_tasks.published.history import FORMAT as HISTORY_FORMAT
 from apex_tasks.published.history import History, HistoryMonth, has_history, published_history
 from apex_tasks.published.portfolio import (

@@ -12,7 +12,6 @@ import pandas as pd
 from apex_tasks.bundle import ResolvedBundle, open_checkpoint
 from apex_tasks.dataset.schema import CODE
 from apex_tasks.monthly.build_panel import PANELS, ROWS, WINDOW_START, PanelReference, read_windows
-from apex_tasks.portfolio.selection import SCORE, rank_table
 from apex_tasks.settings import InferenceSettings
 from apex_tasks.store import Artifact, ArtifactReference, Store, content_key
 from apex_tasks.tables import parquet_bytes, read_table
@@ -89,17 +88,6 @@ def scores_key(bundle: ResolvedBundle, panel: PanelReference) -> str:
 def read_forecasts(artifact: Artifact) -> pd.DataFrame:
     """Stored scores: `Code` and one float32 column `h<horizon>` per horizon, by Code."""
     return read_table(artifact, FORECASTS)
-
-
-def ranked_scores(forecasts: pd.DataFrame, horizon: int) -> pd.DataFrame:
-    """Rank one horizon's scores.
-
-    Returns
-    -------
-    DataFrame
-        `Code` str, `Score` float32, `Rank` int64 (1 = best, ties by Code), best first.
-    """
-    return rank_table(forecasts[[CODE, f"h{horizon}"]].set_axis([CODE, SCORE], axis=1))
 
 
 def _score(

@@ -14,7 +14,6 @@ from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.prices.price_history import PriceHistory
 from apex_tasks.dataset.schema import CODE, SECTOR
 from apex_tasks.market.calendar import LAST_DAY, tokyo_date
-from apex_tasks.monitoring.alerts import Alert
 from apex_tasks.monthly.build_panel import PanelReference
 from apex_tasks.monthly.request import RunRequest
 from apex_tasks.portfolio.ledger import CarriedBook
@@ -24,6 +23,7 @@ from apex_tasks.portfolio.orders import Orders
 from apex_tasks.portfolio.weights import TargetWeights
 from apex_tasks.published.portfolio import SCORES_FILE, PublishedPortfolio
 from apex_tasks.published.run_document import (
+    Alert,
     NeutralisationRecord,
     ParentPortfolio,
     PlanDocument,

@@ -15,7 +15,7 @@ from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.model.forecast import forecast
-from apex_tasks.monthly.infer import ranked_scores
+from apex_tasks.portfolio.selection import ranked_scores
 from apex_tasks.settings import ApexSettings
 
 

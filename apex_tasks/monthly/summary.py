@@ -6,11 +6,11 @@ import datetime as dt
 from enum import StrEnum
 
 from apex_tasks.frozen_model import FrozenModel
-from apex_tasks.monitoring.alerts import Alert
 from apex_tasks.monthly.apply_costs import PLANS, PlanReference, read_plan
 from apex_tasks.monthly.publish import PublishReference
 from apex_tasks.monthly.request import RunRequest
 from apex_tasks.published.portfolio import PORTFOLIO_FILE
+from apex_tasks.published.run_document import Alert
 from apex_tasks.store import Store
 from apex_tasks.tables import read_csv
 

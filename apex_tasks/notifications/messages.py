@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from apex_tasks.market.calendar import TOKYO
-from apex_tasks.monitoring.alerts import Alert
 from apex_tasks.notifications.notification import Notification
 from apex_tasks.performance.checks.check import CheckVerdict
+from apex_tasks.published.run_document import Alert
 from apex_tasks.refusal import CheckFailed, Refusal, Rejected, ThresholdBroken, Unanswered
 from apex_tasks.settings import Severity
 

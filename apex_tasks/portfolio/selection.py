@@ -134,6 +134,17 @@ def rank_table(scores: pd.DataFrame) -> pd.DataFrame:
     return ranked.assign(**{RANK: np.arange(1, len(ranked) + 1, dtype=np.int64)})
 
 
+def ranked_scores(forecasts: pd.DataFrame, horizon: int) -> pd.DataFrame:
+    """Rank one horizon's scores.
+
+    Returns
+    -------
+    DataFrame
+        `Code` str, `Score` float32, `Rank` int64 (1 = best, ties by Code), best first.
+    """
+    return rank_table(forecasts[[CODE, f"h{horizon}"]].set_axis([CODE, SCORE], axis=1))
+
+
 def select_by_percentile(
     codes: Sequence[str],
     scores: NDArray[np.float32],

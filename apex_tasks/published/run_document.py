@@ -7,12 +7,26 @@ import datetime as dt
 from pydantic import JsonValue
 
 from apex_tasks.dataset.features.feature_plan import FeaturePlan
-from apex_tasks.frozen_model import StoredDocument
-from apex_tasks.monitoring.alerts import Alert
-from apex_tasks.settings import AlertThreshold, Normalization, SelectionSettings
+from apex_tasks.frozen_model import FrozenModel, StoredDocument
+from apex_tasks.settings import AlertThreshold, Normalization, SelectionSettings, Severity
 from apex_tasks.store import Artifact
 
 RUN_FILE, EXECUTION_FILE = "run.json", "execution.json"
+
+
+class Alert(FrozenModel):
+    """A broken threshold: `metric comparison bound` was true for `value`; `runbook` links to what to do."""
+
+    metric: str
+    value: float
+    comparison: str
+    bound: float
+    severity: Severity
+    remedy: str
+    runbook: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.metric} = {self.value:g}, alert when {self.comparison} {self.bound:g}"
 
 
 class ParentPortfolio(StoredDocument):

@@ -14,7 +14,7 @@ from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import FIRST_DAY, TseCalendar
 from apex_tasks.monitoring import alerts
-from apex_tasks.monitoring.alerts import Alert
+from apex_tasks.published.run_document import Alert
 from apex_tasks.refusal import Refusal
 from apex_tasks.rehearsal.outcome import StageOutcome, verdict_on
 from apex_tasks.rehearsal.request import RehearsalRequest

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Path
 from pydantic import Field
 
 from apex_tasks.frozen_model import FrozenModel
-from apex_tasks.monitoring.alerts import Alert
 from apex_tasks.published.portfolio import (
     ORDERS_FILE,
     PORTFOLIO_FILE,
     PublishedPortfolio,
     newest_of_month,
 )
+from apex_tasks.published.run_document import Alert
 from apex_tasks.store import Store
 from apex_tasks.web.errors import ApiError, JsonErrors, documented
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apex_tasks.monitoring.alerts import Alert, evaluate, evaluate_latency, stop_on_critical
+from apex_tasks.monitoring.alerts import evaluate, evaluate_latency, stop_on_critical
+from apex_tasks.published.run_document import Alert
 from apex_tasks.refusal import Refusal, ThresholdBroken
 from apex_tasks.settings import AlertThreshold, Severity, load_settings
 

@@ -11,8 +11,9 @@ import pytest
 from apex_tasks.bundle import open_checkpoint
 from apex_tasks.bundle.resolved import ResolvedBundle
 from apex_tasks.monthly.build_panel import PANELS, ROWS, PanelReference
-from apex_tasks.monthly.infer import SCORES, infer, ranked_scores, read_forecasts, scores_key
+from apex_tasks.monthly.infer import SCORES, infer, read_forecasts, scores_key
 from apex_tasks.monthly.validate_bundle import load_resolved_bundle
+from apex_tasks.portfolio.selection import ranked_scores
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import InferenceSettings
 from apex_tasks.store import Store

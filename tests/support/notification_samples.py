@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 
-from apex_tasks.monitoring.alerts import Alert
 from apex_tasks.monthly.summary import MonthOutcome, MonthSummary, TopName
 from apex_tasks.notifications.messages import (
     Run,
@@ -20,6 +19,7 @@ from apex_tasks.performance import deviation
 from apex_tasks.performance.benchmarks import Metric
 from apex_tasks.performance.checks.check import Check, CheckName, CheckVerdict
 from apex_tasks.performance.report import PerformanceReport, RebalanceTurnover
+from apex_tasks.published.run_document import Alert
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import Severity
 

@@ -16,8 +16,7 @@ import pyarrow as pa
 from cachetools import LRUCache
 
 from apex_tasks.dataset.schema import CODE
-from apex_tasks.monthly.infer import ranked_scores
-from apex_tasks.portfolio.selection import SCORE
+from apex_tasks.portfolio.selection import SCORE, ranked_scores
 from apex_tasks.refusal import Refusal
 from apex_tasks.web.errors import RETRY_AFTER_SECONDS, ApiError
 from apex_tasks.web.middleware.metrics import RequestMetrics
