@@ -19,7 +19,7 @@ from apex_tasks.rehearsal.request import RehearsalRequest, resolve_rehearsal
 from apex_tasks.rehearsal.smoke_test import (
     SCORING_AGAIN,
     SmokeReport,
-    judge,
+    compare_scored_passes,
     score_independently,
     score_together,
     smoke_test,
@@ -95,7 +95,7 @@ def test_another_model_in_the_second_pass_fails_and_is_named(market: SmallMarket
     request = rehearsal(market, tmp_path, sessions=2)
     other = request.model_copy(update={"bundle": str(other_bundle(tmp_path / "other"))})
     first = score_together(request, CALENDAR)
-    found = judge(first, score_independently(other, list(first.scores)), top_k=35)
+    found = compare_scored_passes(first, score_independently(other, list(first.scores)), top_k=35)
     assert found.verdict is StageVerdict.FAILED
     assert found.problems[0] == "the bundle was changed between the passes"
     session = found.sessions[0]
@@ -124,7 +124,7 @@ def test_other_scores_alone_fail(market: SmallMarket, tmp_path: Path) -> None:
     ranked = first.scores[NEWEST[-1]].copy()
     ranked.loc[3, "Score"] += np.float32(2e-5)
     second = replace(first, scores={**first.scores, NEWEST[-1]: ranked})
-    found = judge(first, second, top_k=3)
+    found = compare_scored_passes(first, second, top_k=3)
     assert found.verdict is StageVerdict.FAILED
     (problem,) = found.problems
     assert problem.startswith("2025-10-10: scores differ by up to 2")
