@@ -78,9 +78,19 @@ def test_months_that_are_all_unfilled_can_be_read(tmp_path: Path) -> None:
     assert read_turnovers(artifact) == {"2025-07-01/v1": None}
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"synthetic": "perhaps"}'])
-def test_a_document_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(Refusal, match=r"cannot be read.*ledger\.json"):
+@pytest.mark.parametrize(
+    ("content", "received"),
+    [
+        (b"", "Invalid JSON"),
+        (b"[]", "Input should be an object"),
+        (b"{}", "synthetic: Field required, and 10 more"),
+        (b'{"synthetic": "perhaps"}', "synthetic: Input should be a valid boolean"),
+    ],
+)
+def test_a_document_that_is_none_is_refused_in_one_line(
+    tmp_path: Path, content: bytes, received: str
+) -> None:
+    with pytest.raises(Refusal, match=rf"cannot be read.*received={received}.*ledger\.json"):
         read_ledger(stored(tmp_path, content))
 
 

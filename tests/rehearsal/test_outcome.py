@@ -36,7 +36,7 @@ def test_a_stage_that_passed_goes_on() -> None:
 
 def test_a_stage_that_failed_stops_with_every_problem() -> None:
     outcome = Stage(verdict=StageVerdict.FAILED, problems=("one", "two"))
-    with pytest.raises(CheckFailed, match="the dress rehearsal failed.*one; two") as stopped:
+    with pytest.raises(CheckFailed, match=r"the dress rehearsal failed.*one; two") as stopped:
         outcome.require_passed()
     assert stopped.value.exit_code == 4
 

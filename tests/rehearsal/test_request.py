@@ -39,10 +39,10 @@ def test_what_is_given_wins() -> None:
     [
         ({"bundle": None}, "no bundle is named"),
         ({"dataset": ""}, "no dataset is named"),
-        ({"sessions": 0}, "sessions"),
-        ({"sessions": 61}, "sessions"),
-        ({"months": 121}, "months"),
-        ({"months": "three"}, "months"),
+        ({"sessions": 0}, "run parameter sessions is invalid"),
+        ({"sessions": 61}, "run parameter sessions is invalid"),
+        ({"months": 121}, "run parameter months is invalid"),
+        ({"months": "three"}, "run parameter months is invalid"),
         ({"until": "2025-10-10"}, "run parameter until is unknown"),
     ],
 )

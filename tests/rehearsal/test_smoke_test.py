@@ -15,7 +15,7 @@ import pytest
 from apex_tasks.monthly.score import score
 from apex_tasks.refusal import CheckFailed, Refusal
 from apex_tasks.rehearsal.outcome import StageVerdict
-from apex_tasks.rehearsal.request import RehearsalRequest, resolve_rehearsal
+from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.rehearsal.smoke_test import (
     SCORING_AGAIN,
     SmokeReport,
@@ -210,30 +210,3 @@ def test_a_newest_date_on_which_the_exchange_is_closed_is_refused(
 
 def test_a_report_survives_json(report: SmokeReport) -> None:
     assert SmokeReport.model_validate(report.model_dump(mode="json")) == report
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({"sessions": 0}, "rehearsal parameter sessions is invalid"),
-        ({"months": 121}, "rehearsal parameter months is invalid"),
-        ({"sessions": "many"}, "rehearsal parameter sessions is invalid"),
-        ({"month": 3}, "rehearsal parameter month is invalid"),
-        ({"dataset": None}, "no dataset is named"),
-    ],
-)
-def test_wrong_parameters_are_refused(given: dict[str, Any], expected: str) -> None:
-    with pytest.raises(Refusal, match=expected):
-        resolve_rehearsal(
-            {"bundle": "b", "dataset": "d", **given}, today=LAST_SESSION, settings=small_settings("home")
-        )
-
-
-def test_empty_parameters_mean_the_defaults() -> None:
-    settings = small_settings("home", bundle="b", dataset="d")
-    request = resolve_rehearsal(
-        {"bundle": "", "dataset": None, "sessions": None, "months": None},
-        today=LAST_SESSION,
-        settings=settings,
-    )
-    assert (request.bundle, request.dataset, request.sessions, request.months) == ("b", "d", 5, 3)
