@@ -1,9 +1,12 @@
-"""The commands that play a period through: `apex backtest` and `apex compare`."""
+"""The commands that replay a period: `apex backtest` and `apex compare`."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -23,11 +26,9 @@ from apex_tasks.cli.options import (
     given_settings,
     write_result,
 )
-from apex_tasks.settings import ApexSettings, Sessions, Timing
+from apex_tasks.settings import Sessions, Timing
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from apex_tasks.backtesting.backtest import BacktestRequest
     from apex_tasks.backtesting.result import BacktestResult
 
@@ -46,29 +47,24 @@ Hysteresis = Annotated[bool | None, typer.Option(help="A.3 instead of the gate."
 Neutralisation = Annotated[bool | None, typer.Option(help="A.4 before ranking.")]
 
 
-@backtest_app.command("backtest")
-def backtest_command(
+def replay_request(
     start: Day,
     end: Day,
-    target: Out,
     bundle: Bundle = None,
     dataset: Dataset = None,
     timing: TimingOption = Timing.LIVE,
     sessions: SessionsOption = Sessions.TSE,
-    policy: PolicyOption = None,
     capital: Capital = None,
     top_k: TopK = None,
     horizon: Horizon = None,
     normalization: NormalizationOption = None,
     features_mode: FeaturesModeOption = None,
+    policy: PolicyOption = None,
     hysteresis: Hysteresis = None,
     neutralisation: Neutralisation = None,
-    as_json: Json = False,
-) -> None:
-    """Play a period through: rebalances, daily states and performance."""
-    from apex_tasks.backtesting.backtest import backtest, open_market
-    from apex_tasks.market.calendar import TseCalendar
-    from apex_tasks.store import canonical_json
+) -> BacktestRequest:
+    """The period and the settings of a replay; its parameters are the options of the commands."""
+    from apex_tasks.backtesting.backtest import BacktestRequest
 
     settings = given_settings(
         top_k=top_k,
@@ -80,64 +76,6 @@ def backtest_command(
         hysteresis=hysteresis,
         neutralisation=neutralisation,
     )
-    request = _request(bundle, dataset, start, end, timing, sessions, settings)
-    with progress_bars() as progress:
-        result = backtest(open_market(request, TseCalendar.load(), progress))
-    write_result(target, canonical_json(result.model_dump(mode="json")), "the backtest")
-    show({"result": target, **_summary(result)}, as_json, f"Backtest {request.start} to {request.end}")
-
-
-@backtest_app.command("compare")
-def compare_command(
-    start: Day,
-    end: Day,
-    target: Out,
-    bundle: Bundle = None,
-    dataset: Dataset = None,
-    timing: TimingOption = Timing.LIVE,
-    sessions: SessionsOption = Sessions.TSE,
-    capital: Capital = None,
-    top_k: TopK = None,
-    horizon: Horizon = None,
-    normalization: NormalizationOption = None,
-    features_mode: FeaturesModeOption = None,
-    as_json: Json = False,
-) -> None:
-    """Play the policies and options through the same period, with differences to the baseline."""
-    from apex_tasks.backtesting.backtest import open_market
-    from apex_tasks.backtesting.compare import compare
-    from apex_tasks.market.calendar import TseCalendar
-    from apex_tasks.store import canonical_json
-
-    settings = given_settings(
-        top_k=top_k,
-        horizon=horizon,
-        normalization=normalization,
-        features_mode=features_mode,
-        capital=capital,
-    )
-    request = _request(bundle, dataset, start, end, timing, sessions, settings)
-    with progress_bars() as progress:
-        comparison = compare(open_market(request, TseCalendar.load(), progress))
-    document = comparison.model_dump(mode="json")
-    write_result(target, canonical_json(document), "the comparison")
-    if as_json:
-        print_json(document)
-    else:
-        show_comparison(comparison, f"{request.start} to {request.end}, {timing}")
-
-
-def _request(
-    bundle: str | None,
-    dataset: str | None,
-    start: dt.datetime,
-    end: dt.datetime,
-    timing: Timing,
-    sessions: Sessions,
-    settings: ApexSettings,
-) -> BacktestRequest:
-    from apex_tasks.backtesting.backtest import BacktestRequest
-
     return BacktestRequest(
         bundle=given_input("bundle", bundle, settings.bundle),
         dataset=given_input("dataset", dataset, settings.dataset),
@@ -147,6 +85,72 @@ def _request(
         sessions=sessions,
         settings=settings,
     )
+
+
+VARIED = ("policy", "hysteresis", "neutralisation")
+"""Options of `replay_request` that `apex compare` sets itself, one variant after the other."""
+
+
+def _replay_command(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `replay_request`, and hand it the request in their place."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        shared = [option for option in _options(replay_request) if option.name not in without]
+        _, *own = _options(command)
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            request = replay_request(**{option.name: given.pop(option.name) for option in shared})
+            command(request, **given)
+
+        options = [*shared, *own]
+        # Typer reads both.
+        run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        run.__annotations__ = {option.name: option.annotation for option in options}
+        return run
+
+    return decorate
+
+
+def _options(function: Callable[..., object]) -> list[inspect.Parameter]:
+    hints = get_type_hints(function, localns={"BacktestRequest": object}, include_extras=True)
+    return [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(function).parameters.items()
+    ]
+
+
+@backtest_app.command("backtest")
+@_replay_command()
+def backtest_command(request: BacktestRequest, target: Out, as_json: Json = False) -> None:
+    """Replay a period: rebalances, daily states and performance."""
+    from apex_tasks.backtesting.backtest import backtest, open_market
+    from apex_tasks.market.calendar import TseCalendar
+    from apex_tasks.store import canonical_json
+
+    with progress_bars() as progress:
+        result = backtest(open_market(request, TseCalendar.load(), progress))
+    write_result(target, canonical_json(result.model_dump(mode="json")), "the backtest")
+    show({"result": target, **_summary(result)}, as_json, f"Backtest {request.start} to {request.end}")
+
+
+@backtest_app.command("compare")
+@_replay_command(without=VARIED)
+def compare_command(request: BacktestRequest, target: Out, as_json: Json = False) -> None:
+    """Replay the same period with each policy and option, with differences to the baseline."""
+    from apex_tasks.backtesting.backtest import open_market
+    from apex_tasks.backtesting.compare import compare
+    from apex_tasks.market.calendar import TseCalendar
+    from apex_tasks.store import canonical_json
+
+    with progress_bars() as progress:
+        comparison = compare(open_market(request, TseCalendar.load(), progress))
+    document = comparison.model_dump(mode="json")
+    write_result(target, canonical_json(document), "the comparison")
+    if as_json:
+        print_json(document)
+    else:
+        show_comparison(comparison, f"{request.start} to {request.end}, {request.timing}")
 
 
 def _summary(result: BacktestResult) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Day zero: what is tried and looked at before a deployment publishes its first month; nothing here publishes."""
+"""Day zero: what is tried and checked before a deployment publishes its first month; nothing here publishes."""

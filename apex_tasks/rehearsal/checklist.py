@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 from apex_tasks.refusal import Refusal
 from apex_tasks.rehearsal import input_checks, operation_checks, store_checks
-from apex_tasks.rehearsal.deployment import Deployment, Finding, ItemAnswer, ItemState, failed
+from apex_tasks.rehearsal.deployment import Deployment
+from apex_tasks.rehearsal.outcome import ItemOutcome, ItemState, failed
 
 
 class Item(NamedTuple):
-    """A title, and the check that answers for it."""
+    """A title, and the check behind it."""
 
     title: str
-    check: Callable[[Deployment], ItemAnswer]
+    check: Callable[[Deployment], ItemOutcome]
 
 
 CHECKLIST = (
@@ -39,27 +40,27 @@ CHECKLIST = (
 )
 
 
-def run_checklist(deployment: Deployment, items: Sequence[Item] = CHECKLIST) -> tuple[Finding, ...]:
-    """Look at every item, in order.
+def run_checklist(deployment: Deployment, items: Sequence[Item] = CHECKLIST) -> tuple[ItemOutcome, ...]:
+    """Check every item, in order.
 
     A check that meets a refusal or an unreachable file has failed, with that as the evidence; the items after it are
-    looked at all the same.
+    checked all the same.
     """
-    return tuple(_look(item, deployment) for item in items)
+    return tuple(_check(item, deployment) for item in items)
 
 
-def failures(findings: Sequence[Finding]) -> list[str]:
+def failures(outcomes: Sequence[ItemOutcome]) -> list[str]:
     """Failed items, one sentence each."""
     return [
-        f"{finding.title}: {finding.evidence}" for finding in findings if finding.state is ItemState.FAILED
+        f"{outcome.title}: {outcome.evidence}" for outcome in outcomes if outcome.state is ItemState.FAILED
     ]
 
 
-def _look(item: Item, deployment: Deployment) -> Finding:
+def _check(item: Item, deployment: Deployment) -> ItemOutcome:
     try:
-        state, evidence = item.check(deployment)
-    except (Refusal, OSError) as error:
-        state, evidence = failed(
-            f"{type(error).__name__}: {error}" if isinstance(error, OSError) else str(error)
-        )
-    return Finding(title=item.title, state=state, evidence=" ".join(evidence.split()))
+        outcome = item.check(deployment)
+    except OSError as error:
+        outcome = failed(f"{type(error).__name__}: {error}")
+    except Refusal as refusal:
+        outcome = failed(str(refusal))
+    return ItemOutcome(title=item.title, state=outcome.state, evidence=" ".join(outcome.evidence.split()))

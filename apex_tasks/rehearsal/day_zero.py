@@ -13,8 +13,8 @@ from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monthly.validate_bundle import validate_bundle
 from apex_tasks.rehearsal.checklist import failures, run_checklist
-from apex_tasks.rehearsal.deployment import Deployment, Finding, ItemState
-from apex_tasks.rehearsal.outcome import StageOutcome, verdict_on
+from apex_tasks.rehearsal.deployment import Deployment
+from apex_tasks.rehearsal.outcome import ItemOutcome, ItemState, StageOutcome, verdict_on
 from apex_tasks.rehearsal.replay import MonthlyRehearsal, rehearse_months
 from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.rehearsal.smoke_test import SmokeReport, smoke_test
@@ -34,14 +34,14 @@ class RehearsalReport(StageOutcome):
     Attributes
     ----------
     problems
-        Failed items of the checklist; the other two parts are items of it.
+        Failed items of the checklist; the other two stages are items of it.
     synthetic
         Bundle or dataset say that they are made up.
     bundle_sha256, bundle, dataset, today
         What was rehearsed, and for which day.
     """
 
-    part: ClassVar[str] = "rehearsal"
+    stage: ClassVar[str] = "rehearsal"
     synthetic: bool
     bundle: str
     bundle_sha256: str
@@ -49,7 +49,7 @@ class RehearsalReport(StageOutcome):
     today: dt.date
     smoke_test: SmokeReport
     monthly_rehearsal: MonthlyRehearsal
-    checklist: tuple[Finding, ...]
+    checklist: tuple[ItemOutcome, ...]
 
     @property
     def key(self) -> str:
@@ -59,7 +59,7 @@ class RehearsalReport(StageOutcome):
 
 @dataclass(frozen=True)
 class DayZero:
-    """The parts of a rehearsal; none of them publishes or changes what is published.
+    """The stages of a rehearsal; none of them publishes or changes what is published.
 
     Attributes
     ----------
@@ -68,9 +68,9 @@ class DayZero:
     calendar
         TSE sessions.
     connections
-        Says which Airflow connections for messages are defined; None outside Airflow, where nobody can tell.
+        Says which Airflow connections for messages are defined; None outside Airflow, where they cannot be seen.
     log
-        Receives one line or block per part, for people.
+        Receives one line or block per stage, for people.
     progress
         Called with (description, done, total).
     """
@@ -100,7 +100,7 @@ class DayZero:
         return report
 
     def monthly_rehearsal(self) -> MonthlyRehearsal:
-        """Play the newest months through; see `monthly.rehearse_months`."""
+        """Replay the newest months; see `replay.rehearse_months`."""
         months = rehearse_months(self.request, self.calendar, self.progress)
         self.log(f"Monthly rehearsal {months.verdict}: {months.summary}")
         for month in months.months:
@@ -116,24 +116,24 @@ class DayZero:
     def report(
         self, smoke: SmokeReport | JsonReference, months: MonthlyRehearsal | JsonReference
     ) -> RehearsalReport:
-        """Go through the checklist and keep the whole rehearsal in the store.
+        """Run the checklist and keep the whole rehearsal in the store.
 
-        A store that cannot be written is one of the checklist's failures, and keeps nothing.
+        A store that cannot be written is a failed item of the checklist, and keeps nothing.
 
         Parameters
         ----------
         smoke, months
-            What the parts before it left.
+            What the stages before it left.
         """
         request, store = self.request, Store(self.request.settings.home)
         resolved = validate_bundle(request.bundle, request.dataset, request.settings)
         dataset = open_dataset(request.dataset)
         smoke, months = SmokeReport.model_validate(smoke), MonthlyRehearsal.model_validate(months)
         connections = self.connections and self.connections(request.settings.notifications)
-        findings = run_checklist(
+        checklist = run_checklist(
             Deployment(request, resolved, dataset, store, self.calendar, smoke, months, connections)
         )
-        problems = failures(findings)
+        problems = failures(checklist)
         report = RehearsalReport(
             verdict=verdict_on(problems),
             problems=tuple(problems),
@@ -144,10 +144,10 @@ class DayZero:
             today=request.today,
             smoke_test=smoke,
             monthly_rehearsal=months,
-            checklist=findings,
+            checklist=checklist,
         )
-        for finding in report.checklist:
-            self.log(f"{MARKS[finding.state]} {finding.title}: {finding.evidence}")
+        for item in report.checklist:
+            self.log(f"{MARKS[item.state]} {item.title}: {item.evidence}")
         try:
             self._keep(report, store)
         except OSError as error:

@@ -1,47 +1,21 @@
-"""What the deployment checklist looks at, and what it finds."""
+"""What the deployment checklist is about: inputs, settings, store, and the outcomes of the stages before it."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
-from typing import NamedTuple
 
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.keys import RowKeys, scan_keys
 from apex_tasks.dataset.schema import DatasetFile
-from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import LAST_DAY, TseCalendar
 from apex_tasks.published.portfolio import latest_version
 from apex_tasks.rehearsal.replay import MonthlyRehearsal
 from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.rehearsal.smoke_test import SmokeReport
 from apex_tasks.store import Store
-
-
-class ItemState(StrEnum):
-    """Where an item of the checklist stands; only `failed` stops a deployment."""
-
-    DONE = "done"
-    OPEN = "open"
-    FAILED = "failed"
-
-
-class ItemAnswer(NamedTuple):
-    """State of one item, and the evidence for it in one line."""
-
-    state: ItemState
-    evidence: str
-
-
-class Finding(FrozenModel):
-    """One item of the checklist, looked at."""
-
-    title: str
-    state: ItemState
-    evidence: str
 
 
 @dataclass(frozen=True)
@@ -61,7 +35,7 @@ class Deployment:
     smoke, months
         Outcomes of the smoke test and the monthly rehearsal; None where they were not run.
     connections
-        Airflow connection -> whether it is defined; None outside Airflow, where nobody can tell.
+        Airflow connection -> whether it is defined; None outside Airflow, where they cannot be seen.
     """
 
     request: RehearsalRequest
@@ -96,18 +70,3 @@ class Deployment:
         if skipped or latest_version(self.store, newest) is not None:
             return self.calendar.next_rebalance_session(today, schedule.nth_session)
         return newest
-
-
-def done(evidence: str) -> ItemAnswer:
-    """The item is as it must be, and this shows it."""
-    return ItemAnswer(ItemState.DONE, evidence)
-
-
-def still_open(evidence: str) -> ItemAnswer:
-    """The item is not there yet, cannot be seen from here, or is left for people to judge."""
-    return ItemAnswer(ItemState.OPEN, evidence)
-
-
-def failed(evidence: str) -> ItemAnswer:
-    """The item is wrong: a run would be stopped, or could not be trusted."""
-    return ItemAnswer(ItemState.FAILED, evidence)

@@ -10,11 +10,11 @@ from apex_tasks.bundle.channels import model_init_log
 from apex_tasks.bundle.manifest import FileStatus
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.schema import day_from_epoch
-from apex_tasks.rehearsal.deployment import Deployment, ItemAnswer, done, failed, still_open
-from apex_tasks.rehearsal.outcome import StageVerdict
+from apex_tasks.rehearsal.deployment import Deployment
+from apex_tasks.rehearsal.outcome import ItemOutcome, StageVerdict, done, failed, still_open
 
 
-def bundle_verified(deployment: Deployment) -> ItemAnswer:
+def bundle_verified(deployment: Deployment) -> ItemOutcome:
     """Every file with a hash in MANIFEST.lock has that hash: the handshake refuses anything else."""
     bundle = deployment.bundle
     verified = [file.path for file in bundle.files if file.status is FileStatus.VERIFIED]
@@ -23,7 +23,7 @@ def bundle_verified(deployment: Deployment) -> ItemAnswer:
     )
 
 
-def manifest_complete(deployment: Deployment) -> ItemAnswer:
+def manifest_complete(deployment: Deployment) -> ItemOutcome:
     """Nothing in the bundle lacks a hash, and nothing with a hash was left out."""
     bundle = deployment.bundle
     unlisted = [file.path for file in bundle.files if file.status is FileStatus.UNLISTED]
@@ -33,7 +33,7 @@ def manifest_complete(deployment: Deployment) -> ItemAnswer:
     return still_open("; ".join(gaps)) if gaps else done(f"all {len(bundle.files)} files of the bundle")
 
 
-def behaves_as_expected(deployment: Deployment) -> ItemAnswer:
+def behaves_as_expected(deployment: Deployment) -> ItemOutcome:
     """The manifest's expected_behavior against settings, checkpoint and rehearsed months."""
     expected = deployment.bundle.expected_behavior
     seen = _seen_behaviour(deployment)
@@ -54,7 +54,7 @@ def behaves_as_expected(deployment: Deployment) -> ItemAnswer:
     return done(met)
 
 
-def smoke_tested(deployment: Deployment) -> ItemAnswer:
+def smoke_tested(deployment: Deployment) -> ItemOutcome:
     """Outcome of the smoke test."""
     smoke = deployment.smoke
     if smoke is None:
@@ -62,7 +62,7 @@ def smoke_tested(deployment: Deployment) -> ItemAnswer:
     return done(smoke.summary) if smoke.verdict is StageVerdict.PASSED else failed(smoke.summary)
 
 
-def months_rehearsed(deployment: Deployment) -> ItemAnswer:
+def months_rehearsed(deployment: Deployment) -> ItemOutcome:
     """Outcome of the monthly rehearsal."""
     months = deployment.months
     if months is None:
@@ -78,21 +78,21 @@ def months_rehearsed(deployment: Deployment) -> ItemAnswer:
     return done(months.summary)
 
 
-def dataset_fresh(deployment: Deployment) -> ItemAnswer:
+def dataset_fresh(deployment: Deployment) -> ItemOutcome:
     """The as-of session of the next scheduled run is complete."""
     rebalance = deployment.next_rebalance
     as_of = deployment.calendar.as_of(rebalance)
     freshness = check_freshness(deployment.request.dataset, as_of, deployment.request.settings.freshness)
-    story = f"rebalance {rebalance}, as-of {as_of}: "
+    evidence = f"rebalance {rebalance}, as-of {as_of}: "
     if not freshness.rows:
         due = "due" if as_of < deployment.request.today else "not yet due"
-        return still_open(f"{story}no rows, {due}; the last date is {freshness.last_day}")
-    story += f"{freshness.rows} rows, trailing median {freshness.median_rows:g}"
+        return still_open(f"{evidence}no rows, {due}; the last date is {freshness.last_day}")
+    evidence += f"{freshness.rows} rows, trailing median {freshness.median_rows:g}"
     least = f", at least {freshness.min_row_ratio:.0%} of it needed"
-    return done(story) if freshness.ready else still_open(story + least)
+    return done(evidence) if freshness.ready else still_open(evidence + least)
 
 
-def dataset_covers_lookback(deployment: Deployment) -> ItemAnswer:
+def dataset_covers_lookback(deployment: Deployment) -> ItemOutcome:
     """Enough stocks have a full window on the newest session."""
     keys, bundle = deployment.keys, deployment.bundle
     days = np.unique(keys.days)

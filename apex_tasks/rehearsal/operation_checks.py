@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from apex_tasks.market.calendar import LAST_DAY, TOKYO
 from apex_tasks.monitoring.alerts import INFERENCE_LATENCY
-from apex_tasks.rehearsal.deployment import Deployment, ItemAnswer, done, failed, still_open
+from apex_tasks.rehearsal.deployment import Deployment
+from apex_tasks.rehearsal.outcome import ItemOutcome, done, failed, still_open
 from apex_tasks.settings import SETTINGS_FILE_VARIABLE, ApexSettings, configs_folder, settings_file
 from apex_tasks.store import file_sha256
 
@@ -20,7 +21,7 @@ USUAL_THRESHOLDS = ("apex_selected_count", "apex_effective_dim", INFERENCE_LATEN
 """Metrics that MANIFEST.lock of v0.1.0 names, or its operators watched."""
 
 
-def settings_named(deployment: Deployment) -> ItemAnswer:
+def settings_named(deployment: Deployment) -> ItemOutcome:
     """Which file and which environment variables make the settings."""
     path = settings_file().resolve()
     named = f"by {SETTINGS_FILE_VARIABLE}" if os.environ.get(SETTINGS_FILE_VARIABLE) else "packaged"
@@ -30,7 +31,7 @@ def settings_named(deployment: Deployment) -> ItemAnswer:
     )
 
 
-def next_run_known(deployment: Deployment) -> ItemAnswer:
+def next_run_known(deployment: Deployment) -> ItemOutcome:
     """Date, instant and as-of session of the next scheduled run, with Tokyo time as it must be."""
     rebalance, calendar = deployment.next_rebalance, deployment.calendar
     instant = calendar.rebalance_instant(rebalance)
@@ -39,21 +40,21 @@ def next_run_known(deployment: Deployment) -> ItemAnswer:
             f"{TOKYO} is {instant:%z} from UTC, not +0900: repair the time zone data of this machine"
         )
     utc = instant.astimezone(dt.UTC)
-    story = f"{instant:%Y-%m-%d %H:%M} JST = {utc:%Y-%m-%d %H:%M} UTC, as-of {calendar.as_of(rebalance)}"
+    evidence = f"{instant:%Y-%m-%d %H:%M} JST = {utc:%Y-%m-%d %H:%M} UTC, as-of {calendar.as_of(rebalance)}"
     if rebalance < deployment.request.today:
-        story += "; not published yet, and due as soon as the DAG is unpaused"
-    return done(story)
+        evidence += "; not published yet, and due as soon as the DAG is unpaused"
+    return done(evidence)
 
 
-def calendar_reaches(deployment: Deployment) -> ItemAnswer:
+def calendar_reaches(deployment: Deployment) -> ItemOutcome:
     """The calendar knows the sessions of the coming year."""
     ahead = (LAST_DAY - deployment.request.today).days
     closures = len(deployment.calendar.closures)
-    story = f"sessions are known up to {LAST_DAY}, {ahead:,} days ahead; ad-hoc closures: {closures}"
-    return done(story) if ahead >= CALENDAR_DAYS_AHEAD else failed(story)
+    evidence = f"sessions are known up to {LAST_DAY}, {ahead:,} days ahead; ad-hoc closures: {closures}"
+    return done(evidence) if ahead >= CALENDAR_DAYS_AHEAD else failed(evidence)
 
 
-def packages_pinned(deployment: Deployment) -> ItemAnswer:
+def packages_pinned(deployment: Deployment) -> ItemOutcome:
     """The installed packages are those that were tested together."""
     path = configs_folder().parent / CONSTRAINTS
     if not path.is_file():
@@ -72,7 +73,7 @@ def packages_pinned(deployment: Deployment) -> ItemAnswer:
     return done(f"{len(present)} installed packages as in {path} ({shown})")
 
 
-def thresholds_present(deployment: Deployment) -> ItemAnswer:
+def thresholds_present(deployment: Deployment) -> ItemOutcome:
     """The usual alerts are set, and the one on the model's size fits the bundle."""
     thresholds = deployment.request.settings.thresholds
     shown = ", ".join(f"{t.metric} {t.comparison} {t.bound:g} {t.severity}" for t in thresholds)
@@ -92,7 +93,7 @@ def thresholds_present(deployment: Deployment) -> ItemAnswer:
     return done(shown)
 
 
-def notifications_configured(deployment: Deployment) -> ItemAnswer:
+def notifications_configured(deployment: Deployment) -> ItemOutcome:
     """Slack or e-mail is set up; only Airflow sees its connections."""
     settings, connections = deployment.request.settings.notifications, deployment.connections
     slack, smtp = settings.slack_connection, settings.smtp_connection
@@ -101,12 +102,12 @@ def notifications_configured(deployment: Deployment) -> ItemAnswer:
     if connections is None:
         return still_open(f"{email}; connections {slack} and {smtp} are seen by the DAG apex_rehearsal only")
     defined = {name: "defined" if connections.get(name) else "undefined" for name in (slack, smtp)}
-    story = f"{email}; {', '.join(f'connection {name} {state}' for name, state in defined.items())}"
+    evidence = f"{email}; {', '.join(f'connection {name} {state}' for name, state in defined.items())}"
     works = connections.get(slack) or (connections.get(smtp) and recipients)
-    return done(story) if works else still_open(f"{story}: nobody would be told")
+    return done(evidence) if works else still_open(f"{evidence}: nobody would be told")
 
 
-def metrics_sent(deployment: Deployment) -> ItemAnswer:
+def metrics_sent(deployment: Deployment) -> ItemOutcome:
     """The statsd exporter is named, and its name resolves."""
     statsd = deployment.request.settings.statsd
     if statsd.host is None:

@@ -1,4 +1,4 @@
-"""The monthly rehearsal: the newest months played through, and counted against the exchange's calendar."""
+"""The monthly rehearsal: the newest months replayed, and counted against the exchange's calendar."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.settings import ApexSettings, Severity
 
 
-class MonthOutcome(FrozenModel):
+class RehearsedMonth(FrozenModel):
     """One rehearsed rebalance.
 
     Attributes
@@ -86,12 +86,12 @@ class MonthlyRehearsal(StageOutcome):
         What a reader must know of the data.
     """
 
-    part: ClassVar[str] = "monthly rehearsal"
+    stage: ClassVar[str] = "monthly rehearsal"
     requested: int
     expected: tuple[dt.date, ...]
     missing: tuple[dt.date, ...]
     unexpected: tuple[dt.date, ...]
-    months: tuple[MonthOutcome, ...]
+    months: tuple[RehearsedMonth, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -109,7 +109,7 @@ class MonthlyRehearsal(StageOutcome):
 def rehearse_months(
     request: RehearsalRequest, calendar: TseCalendar, progress: ReportProgress | None = None
 ) -> MonthlyRehearsal:
-    """Play the newest rebalances that the dataset covers through, from cash and with live timing.
+    """Replay the newest rebalances that the dataset covers, from cash and with live timing.
 
     Raises
     ------
@@ -133,8 +133,8 @@ def rehearse_months(
         )
     period = market.request.model_copy(update={"start": expected[0], "end": last})
     result = backtest(replace(market, request=period))
-    outcomes = month_outcomes(result, request.settings, market.bundle.effective_dim)
-    return judge_months(expected, outcomes, requested=request.months, warnings=result.warnings)
+    months = rehearsed_months(result, request.settings, market.bundle.effective_dim)
+    return compare_with_calendar(expected, months, requested=request.months, warnings=result.warnings)
 
 
 def expected_rebalances(
@@ -175,34 +175,36 @@ def expected_rebalances(
     return found[::-1]
 
 
-def month_outcomes(
+def rehearsed_months(
     result: BacktestResult, settings: ApexSettings, effective_dim: int
-) -> tuple[MonthOutcome, ...]:
+) -> tuple[RehearsedMonth, ...]:
     """The rebalances of a backtest, with the live run's metrics and alerts."""
     values = {row.date: row.portfolio_value for row in result.daily}
     capital = settings.portfolio.initial_capital_jpy
     return tuple(
-        _outcome(row, values.get(row.as_of, capital), settings, effective_dim, first_build=number == 0)
+        _rehearsed_month(
+            row, values.get(row.as_of, capital), settings, effective_dim, first_build=number == 0
+        )
         for number, row in enumerate(result.rebalances)
     )
 
 
-def judge_months(
+def compare_with_calendar(
     expected: Sequence[dt.date],
-    months: Sequence[MonthOutcome],
+    months: Sequence[RehearsedMonth],
     *,
     requested: int,
     warnings: Sequence[str] = (),
 ) -> MonthlyRehearsal:
-    """Compare what traded with what the calendar expects, and pass the verdict."""
+    """Compare what traded with what the calendar expects."""
     traded = [month.rebalance_date for month in months if month.filled]
     missing = [day for day in expected if day not in traded]
     unexpected = [day for day in traded if day not in expected]
     problems = []
     if missing or unexpected:
-        story = [f"missing {', '.join(map(str, missing))}"] if missing else []
-        story += [f"unexpected {', '.join(map(str, unexpected))}"] if unexpected else []
-        problems.append(f"{len(traded)} rebalances instead of {len(expected)}: {'; '.join(story)}")
+        differences = [f"missing {', '.join(map(str, missing))}"] if missing else []
+        differences += [f"unexpected {', '.join(map(str, unexpected))}"] if unexpected else []
+        problems.append(f"{len(traded)} rebalances instead of {len(expected)}: {'; '.join(differences)}")
     problems += [
         f"{month.rebalance_date}: {alert}"
         for month in months
@@ -221,9 +223,9 @@ def judge_months(
     )
 
 
-def _outcome(
+def _rehearsed_month(
     row: RebalanceRow, value_jpy: float, settings: ApexSettings, effective_dim: int, *, first_build: bool
-) -> MonthOutcome:
+) -> RehearsedMonth:
     cost_bps = row.estimated_cost_jpy / value_jpy * 1e4
     metrics: Mapping[str, float] = {
         "apex_selected_count": row.candidate_kept,
@@ -236,7 +238,7 @@ def _outcome(
         "cost_jpy": row.estimated_cost_jpy,
     }
     known = [threshold for threshold in settings.thresholds if threshold.metric in metrics]
-    return MonthOutcome(
+    return RehearsedMonth(
         rebalance_date=row.date,
         as_of=row.as_of,
         eligible=row.eligible,

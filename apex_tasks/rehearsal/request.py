@@ -25,13 +25,13 @@ class RehearsalRequest(FrozenModel):
     Attributes
     ----------
     bundle, dataset
-        Where they lie.
+        Paths or URLs of the inputs.
     sessions
         Newest sessions of the dataset that the smoke test scores twice.
     months
         Newest rebalances that are rehearsed.
     today
-        Day in Tokyo that the checklist is drawn up for.
+        Day in Tokyo that the checklist is for.
     settings
         Settings that the monthly run would use.
     """

@@ -60,7 +60,7 @@ class SmokeReport(StageOutcome):
         Oldest first.
     """
 
-    part: ClassVar[str] = "smoke test"
+    stage: ClassVar[str] = "smoke test"
     top_k: int
     first: PassDescription
     second: PassDescription
@@ -99,8 +99,8 @@ def smoke_test(
     """Score the newest sessions of the dataset twice and compare.
 
     The first pass is a backtest's: one bundle, one panel that all sessions share. The second starts from the files
-    again for each session: bundle read and verified anew, a panel of that session alone, other batches, another
-    number of workers. A difference is no refusal: the report tells it.
+    again for each session: bundle read and verified once more, a panel of that session alone, other batches, another
+    number of workers. A difference is no refusal: the report names it.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def smoke_test(
     if progress:
         progress(SCORING_AGAIN, 0, len(first.scores))
     second = score_independently(request, list(first.scores), progress)
-    return judge(first, second, request.settings.ranking.top_k)
+    return compare_scored_passes(first, second, request.settings.ranking.top_k)
 
 
 def score_together(
@@ -159,8 +159,8 @@ def score_independently(
     return _scored_pass(how, bundle, dataset_sha256, scores)
 
 
-def judge(first: ScoredPass, second: ScoredPass, top_k: int) -> SmokeReport:
-    """Compare two passes and pass the verdict."""
+def compare_scored_passes(first: ScoredPass, second: ScoredPass, top_k: int) -> SmokeReport:
+    """Compare two passes, and what they were made from."""
     changed = [
         name
         for name in ("bundle", "dataset")

@@ -10,7 +10,8 @@ from filelock import FileLock, Timeout
 
 from apex_tasks.published import audit
 from apex_tasks.published.portfolio import last_published_before
-from apex_tasks.rehearsal.deployment import Deployment, ItemAnswer, done, failed, still_open
+from apex_tasks.rehearsal.deployment import Deployment
+from apex_tasks.rehearsal.outcome import ItemOutcome, done, failed, still_open
 from apex_tasks.store import Store, local_path, write_file
 
 MONTHS_OF_ROOM = 12
@@ -19,7 +20,7 @@ GIB = 2**30
 PROBE = "rehearsal"
 
 
-def store_writable(deployment: Deployment) -> ItemAnswer:
+def store_writable(deployment: Deployment) -> ItemOutcome:
     """A file can be written and read back, and a lock that one process holds keeps others out."""
     store = deployment.store
     _write_and_remove(store)
@@ -35,7 +36,7 @@ def store_writable(deployment: Deployment) -> ItemAnswer:
     return done(f"{root}: written, read back, locked")
 
 
-def audit_trail_verifies(deployment: Deployment) -> ItemAnswer:
+def audit_trail_verifies(deployment: Deployment) -> ItemOutcome:
     """The trail is a whole chain, and every published file is as it was published."""
     report = audit.verify(deployment.store)
     if report.problems:
@@ -45,7 +46,7 @@ def audit_trail_verifies(deployment: Deployment) -> ItemAnswer:
     return done(f"{report.records} records, every published file as recorded")
 
 
-def room_for_panels(deployment: Deployment) -> ItemAnswer:
+def room_for_panels(deployment: Deployment) -> ItemOutcome:
     """Free space for a year of panels, by far the largest artifacts."""
     root = local_path(deployment.store.root)
     panel = deployment.panel_bytes
@@ -54,13 +55,13 @@ def room_for_panels(deployment: Deployment) -> ItemAnswer:
         return still_open(f"{deployment.store.root} does not say how much it holds; {need}")
     folder = _nearest_existing(root)
     free = shutil.disk_usage(folder).free
-    story = f"{free / GIB:.1f} GiB free at {folder}, {need}"
+    evidence = f"{free / GIB:.1f} GiB free at {folder}, {need}"
     if free < panel:
-        return failed(story)
-    return done(story) if free >= MONTHS_OF_ROOM * panel else still_open(f"{story}: less than a year")
+        return failed(evidence)
+    return done(evidence) if free >= MONTHS_OF_ROOM * panel else still_open(f"{evidence}: less than a year")
 
 
-def book_to_start_from(deployment: Deployment) -> ItemAnswer:
+def book_to_start_from(deployment: Deployment) -> ItemOutcome:
     """The rebalance before the next scheduled one is published."""
     rebalance, calendar = deployment.next_rebalance, deployment.calendar
     nth_session = deployment.request.settings.schedule.nth_session

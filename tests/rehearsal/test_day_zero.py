@@ -1,4 +1,4 @@
-"""Day zero as a whole: what it leaves in the store, what it leaves alone, and that parts come back from JSON."""
+"""Day zero as a whole: what it leaves in the store, what it leaves alone, and that stages come back from JSON."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 
 from apex_tasks.refusal import CheckFailed, Refusal
 from apex_tasks.rehearsal.day_zero import REHEARSAL_FILE, REHEARSALS, DayZero, RehearsalReport
-from apex_tasks.rehearsal.deployment import ItemState
-from apex_tasks.rehearsal.outcome import StageVerdict
+from apex_tasks.rehearsal.outcome import ItemState, StageVerdict
 from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.store import Store
 from tests.support.small_market import (
@@ -40,8 +39,8 @@ def day_zero(market: SmallMarket, home: Path, log: list[str], **given: Any) -> D
     return DayZero(request, CALENDAR, log=log.append)
 
 
-def play(zero: DayZero) -> RehearsalReport:
-    """As the tasks of the DAG: each part starts from the JSON that the one before left."""
+def rehearse(zero: DayZero) -> RehearsalReport:
+    """As the tasks of the DAG: each stage starts from the JSON that the one before left."""
     smoke, months = zero.smoke_test(), zero.monthly_rehearsal()
     return zero.report(smoke.model_dump(mode="json"), json.loads(months.model_dump_json()))
 
@@ -50,7 +49,7 @@ def test_a_rehearsal_is_kept_and_nothing_published_changes(market: SmallMarket, 
     home, log = tmp_path / "home", list[str]()
     run_chain(market, home, (SEPTEMBER,))
     before, parts = published_bytes(home), {path.name for path in home.iterdir()}
-    report = play(day_zero(market, home, log))
+    report = rehearse(day_zero(market, home, log))
     assert report.verdict is StageVerdict.PASSED
     assert report.require_passed() is report
     assert published_bytes(home) == before
@@ -59,11 +58,9 @@ def test_a_rehearsal_is_kept_and_nothing_published_changes(market: SmallMarket, 
     kept = Store(home).get(REHEARSALS, report.key)
     assert RehearsalReport.model_validate(kept.read_json(REHEARSAL_FILE)) == report
     assert str(kept.folder) in log[-1]
-    for finding in report.checklist:
-        mark = {ItemState.DONE: "✔ done", ItemState.OPEN: "○ open"}[finding.state]
-        assert any(
-            line.startswith(mark) and finding.title in line and finding.evidence in line for line in log
-        )
+    for item in report.checklist:
+        mark = {ItemState.DONE: "✔ done", ItemState.OPEN: "○ open"}[item.state]
+        assert any(line.startswith(mark) and item.title in line and item.evidence in line for line in log)
 
 
 def test_the_handshake_prints_the_settings_and_needs_no_store(market: SmallMarket, tmp_path: Path) -> None:
@@ -79,7 +76,7 @@ def test_the_handshake_prints_the_settings_and_needs_no_store(market: SmallMarke
 def test_a_failed_part_fails_the_whole(market: SmallMarket, tmp_path: Path) -> None:
     hole = write_table(market.table.filter(pa.array(market.dates != SEPTEMBER)), tmp_path / "hole.parquet")
     log = list[str]()
-    report = play(day_zero(market, tmp_path / "home", log, dataset=str(hole)))
+    report = rehearse(day_zero(market, tmp_path / "home", log, dataset=str(hole)))
     assert report.verdict is StageVerdict.FAILED
     assert report.problems == ("Months rehearsed: 2 rebalances instead of 3: missing 2025-09-01",)
     assert any(line.startswith("✘ failed Months rehearsed") for line in log)
@@ -92,7 +89,7 @@ def test_a_store_that_cannot_be_written_is_a_failed_item_and_keeps_nothing(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     log = list[str]()
-    report = play(day_zero(market, tmp_path / "file" / "home", log))
+    report = rehearse(day_zero(market, tmp_path / "file" / "home", log))
     assert report.verdict is StageVerdict.FAILED
     assert report.problems[0].startswith("Store can be written and locked: NotADirectoryError")
     assert log[-1].startswith("WARNING the report is not kept")
@@ -105,9 +102,7 @@ def test_airflow_tells_of_its_connections(market: SmallMarket, tmp_path: Path) -
         zero.request, CALENDAR, lambda settings: {settings.slack_connection: True}, log=lambda _: None
     )
     found = [
-        next(
-            finding for finding in each.report(smoke, months).checklist if finding.title == "Somebody is told"
-        )
+        next(item for item in each.report(smoke, months).checklist if item.title == "Somebody is told")
         for each in (zero, in_airflow)
     ]
-    assert [finding.state for finding in found] == [ItemState.OPEN, ItemState.DONE]
+    assert [item.state for item in found] == [ItemState.OPEN, ItemState.DONE]

@@ -17,8 +17,8 @@ from apex_tasks.refusal import CheckFailed, Refusal
 from apex_tasks.rehearsal.outcome import StageVerdict
 from apex_tasks.rehearsal.replay import (
     MonthlyRehearsal,
+    compare_with_calendar,
     expected_rebalances,
-    judge_months,
     rehearse_months,
 )
 from apex_tasks.rehearsal.request import RehearsalRequest
@@ -131,12 +131,12 @@ def test_an_as_of_session_without_rows_is_refused(market: SmallMarket, tmp_path:
 
 
 def test_rebalances_that_nobody_expects_fail(rehearsed: MonthlyRehearsal) -> None:
-    found = judge_months([AUGUST, OCTOBER], rehearsed.months, requested=3)
+    found = compare_with_calendar([AUGUST, OCTOBER], rehearsed.months, requested=3)
     assert (found.missing, found.unexpected) == ((), (SEPTEMBER,))
     assert found.problems == ("3 rebalances instead of 2: unexpected 2025-09-01",)
-    found = judge_months([JULY, *rehearsed.expected], rehearsed.months[1:], requested=3)
+    found = compare_with_calendar([JULY, *rehearsed.expected], rehearsed.months[1:], requested=3)
     assert found.problems == ("2 rebalances instead of 4: missing 2025-07-01, 2025-08-01",)
-    found = judge_months([JULY, SEPTEMBER, OCTOBER], rehearsed.months, requested=3)
+    found = compare_with_calendar([JULY, SEPTEMBER, OCTOBER], rehearsed.months, requested=3)
     assert found.problems == ("3 rebalances instead of 3: missing 2025-07-01; unexpected 2025-08-01",)
 
 

@@ -15,11 +15,11 @@ import pytest
 from apex_tasks.monthly.score import score
 from apex_tasks.refusal import CheckFailed, Refusal
 from apex_tasks.rehearsal.outcome import StageVerdict
-from apex_tasks.rehearsal.request import RehearsalRequest, resolve_rehearsal
+from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.rehearsal.smoke_test import (
     SCORING_AGAIN,
     SmokeReport,
-    judge,
+    compare_scored_passes,
     score_independently,
     score_together,
     smoke_test,
@@ -95,7 +95,7 @@ def test_another_model_in_the_second_pass_fails_and_is_named(market: SmallMarket
     request = rehearsal(market, tmp_path, sessions=2)
     other = request.model_copy(update={"bundle": str(other_bundle(tmp_path / "other"))})
     first = score_together(request, CALENDAR)
-    found = judge(first, score_independently(other, list(first.scores)), top_k=35)
+    found = compare_scored_passes(first, score_independently(other, list(first.scores)), top_k=35)
     assert found.verdict is StageVerdict.FAILED
     assert found.problems[0] == "the bundle was changed between the passes"
     session = found.sessions[0]
@@ -124,7 +124,7 @@ def test_other_scores_alone_fail(market: SmallMarket, tmp_path: Path) -> None:
     ranked = first.scores[NEWEST[-1]].copy()
     ranked.loc[3, "Score"] += np.float32(2e-5)
     second = replace(first, scores={**first.scores, NEWEST[-1]: ranked})
-    found = judge(first, second, top_k=3)
+    found = compare_scored_passes(first, second, top_k=3)
     assert found.verdict is StageVerdict.FAILED
     (problem,) = found.problems
     assert problem.startswith("2025-10-10: scores differ by up to 2")
@@ -210,30 +210,3 @@ def test_a_newest_date_on_which_the_exchange_is_closed_is_refused(
 
 def test_a_report_survives_json(report: SmokeReport) -> None:
     assert SmokeReport.model_validate(report.model_dump(mode="json")) == report
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({"sessions": 0}, "rehearsal parameter sessions is invalid"),
-        ({"months": 121}, "rehearsal parameter months is invalid"),
-        ({"sessions": "many"}, "rehearsal parameter sessions is invalid"),
-        ({"month": 3}, "rehearsal parameter month is invalid"),
-        ({"dataset": None}, "no dataset is named"),
-    ],
-)
-def test_wrong_parameters_are_refused(given: dict[str, Any], expected: str) -> None:
-    with pytest.raises(Refusal, match=expected):
-        resolve_rehearsal(
-            {"bundle": "b", "dataset": "d", **given}, today=LAST_SESSION, settings=small_settings("home")
-        )
-
-
-def test_empty_parameters_mean_the_defaults() -> None:
-    settings = small_settings("home", bundle="b", dataset="d")
-    request = resolve_rehearsal(
-        {"bundle": "", "dataset": None, "sessions": None, "months": None},
-        today=LAST_SESSION,
-        settings=settings,
-    )
-    assert (request.bundle, request.dataset, request.sessions, request.months) == ("b", "d", 5, 3)

@@ -1,0 +1,109 @@
+"""Fourth check: have features or scores drifted?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from apex_tasks.performance.checks.check import CheckVerdict
+from apex_tasks.performance.checks.drift import MeasuredDrift, check_drift, measure_drift
+from apex_tasks.settings import PerformanceSettings
+from tests.support.checks import verdict_of
+
+SETTINGS = PerformanceSettings()
+
+NAMES = ("steady", "moved", "stopped", "stuck", "market")
+STOCKS = 2_000
+
+
+def sessions(number: int, wobble: float = 0.0) -> list[np.ndarray]:
+    """Sessions of five columns; the last one is the same for all stocks, `wobble` moves the second."""
+    random = np.random.default_rng(3)
+    found = []
+    for day in range(number):
+        values = random.normal(size=(STOCKS, 5))
+        values[:, 1] += wobble * (-1) ** day
+        values[:, 4] = day
+        found.append(values)
+    return found
+
+
+def drifted(measured: MeasuredDrift) -> list[str]:
+    return [name for name, is_drifted in zip(measured.names, measured.drifted, strict=True) if is_drifted]
+
+
+@pytest.mark.parametrize("references", [1, 2, 6])
+def test_a_session_like_the_others_has_not_drifted(references: int) -> None:
+    *before, now = sessions(references + 1)
+    measured = measure_drift(NAMES, before, now, SETTINGS)
+    assert drifted(measured) == []
+    assert measured.market_wide.tolist() == [False, False, False, False, True]
+    check = check_drift(measured, measured, ())
+    assert verdict_of(check) is CheckVerdict.OK
+    assert "0 of 4 features drifted" in check.finding
+
+
+@pytest.mark.parametrize("references", [1, 6])
+def test_each_kind_of_drift_is_named(references: int) -> None:
+    *before, now = sessions(references + 1)
+    now[:, 1] += 1.0
+    now[: STOCKS // 2, 2] = np.nan
+    now[:, 3] = 0.5
+    measured = measure_drift(NAMES, before, now, SETTINGS)
+    assert drifted(measured) == ["moved", "stopped", "stuck"]
+    check = check_drift(measured, "no earlier month", ())
+    assert verdict_of(check) is CheckVerdict.ATTENTION
+    assert "3 of 4 features drifted: stuck (PSI " in check.finding
+    assert "stopped (PSI 0.0" in check.finding
+    assert "missing 0% to 50%" in check.finding
+    assert "scores unknown, no earlier month" in check.finding
+
+
+def test_a_move_as_usual_among_the_references_is_no_drift() -> None:
+    *before, now = sessions(7, wobble=0.6)
+    now[:, 1] += 0.3
+    as_usual = measure_drift(NAMES, before, now, SETTINGS)
+    assert as_usual.drift.psi[1] > SETTINGS.max_psi
+    assert drifted(as_usual) == []
+    now[:, 1] += 1.5
+    assert drifted(measure_drift(NAMES, before, now, SETTINGS)) == ["moved"]
+
+
+@pytest.mark.slow
+def test_a_few_hundred_stocks_do_not_drift_by_chance() -> None:
+    random = np.random.default_rng(5)
+    flagged = 0
+    for _ in range(40):
+        before = [random.normal(size=(200, 20)) for _ in range(6)]
+        measured = measure_drift(range(20), before, random.normal(size=(200, 20)), SETTINGS)  # type: ignore[arg-type]
+        flagged += int(measured.drifted.sum())
+    assert flagged == 0
+
+
+def test_a_feed_that_stopped_altogether_drifts_and_one_that_never_was_does_not() -> None:
+    *before, now = sessions(4)
+    now[:, 2] = np.nan
+    for session in (*before, now):
+        session[:, 3] = np.nan
+    measured = measure_drift(NAMES, before, now, SETTINGS)
+    assert drifted(measured) == ["stopped"]
+    assert measured.market_wide[3]
+
+
+def test_features_that_are_gone_need_attention() -> None:
+    *before, now = sessions(2)
+    measured = measure_drift(NAMES, before, now, SETTINGS)
+    check = check_drift(measured, measured, [f"f{n}" for n in range(7)])
+    assert verdict_of(check) is CheckVerdict.ATTENTION
+    assert "7 features are no longer in the dataset: f0, f1, f2, f3, f4 and 2 more" in check.finding
+    assert verdict_of(check_drift("nothing there", measured, ())) is CheckVerdict.UNKNOWN
+    assert verdict_of(check_drift("nothing there", measured, ("f0",))) is CheckVerdict.ATTENTION
+
+
+def test_scores_that_drifted_need_attention() -> None:
+    *before, now = sessions(2)
+    same = measure_drift(NAMES, before, now, SETTINGS)
+    scores = measure_drift(["score"], [before[0][:, :1]], 0.3 * now[:, :1], SETTINGS)
+    check = check_drift(same, scores, ())
+    assert verdict_of(check) is CheckVerdict.ATTENTION
+    assert "scores drifted (PSI " in check.finding
