@@ -21,7 +21,7 @@ from airflow.timetables.base import TimeRestriction
 
 from tests.support.paths import ROOT
 
-ALLOWED_TAGS = {"apex", "production", "demo", "rehearsal", "performance"}
+ALLOWED_TAGS = {"apex", "production", "rehearsal", "performance"}
 MONTHLY, PERFORMANCE, REHEARSAL = "apex_monthly_rebalance", "apex_performance", "apex_rehearsal"
 HEAVY = ("torch", "pandas", "numpy", "pyarrow", "matplotlib", "fastapi", "jinja2")
 
