@@ -7,7 +7,7 @@ RUN install --directory --owner=airflow --group=root /opt/apex /opt/apex/home
 USER airflow
 
 WORKDIR /opt/apex
-COPY --chown=airflow:root pyproject.toml constraints.txt README.md ./
+COPY --chown=airflow:root pyproject.toml constraints.txt README.md LICENSE ./
 COPY --chown=airflow:root apex_tasks apex_tasks
 COPY --chown=airflow:root configs configs
 

@@ -166,7 +166,7 @@ def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestRe
     Parameters
     ----------
     settings
-        Policy and options of a variant; by default the request's own. Normalisation, horizon and features stay
+        Policy and options of a variant; by default the request's own. Normalization, horizon and features stay
         the request's.
 
     Raises

@@ -1,4 +1,4 @@
-"""Scores of many sessions of one dataset: neighbouring sessions share a panel, so that rows are decoded once."""
+"""Scores of many sessions of one dataset: neighboring sessions share a panel, so that rows are decoded once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Forecaster:
     last
         Last session that will be asked for; later rows are not looked at.
     settings
-        Normalisation, horizon, batch size.
+        Normalization, horizon, batch size.
     progress
         Called with (description, done, total).
     """

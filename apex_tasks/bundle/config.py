@@ -59,7 +59,7 @@ class DataSection(_Section):
 
 
 class NormalizationMode(StrEnum):
-    """How features were normalised in training."""
+    """How features were normalized in training."""
 
     CROSS_SECTION_Z = "cross_section_z"
     RAW = "raw"
@@ -67,7 +67,7 @@ class NormalizationMode(StrEnum):
 
 
 class NormalizationSection(_Section):
-    """Normalisation of the features; the default is that of v0.1.0."""
+    """Normalization of the features; the default is that of v0.1.0."""
 
     mode: NormalizationMode = NormalizationMode.CROSS_SECTION_Z
     clip_sigma: Annotated[Real, Field(gt=0)] = 5.0

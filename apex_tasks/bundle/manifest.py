@@ -1,4 +1,4 @@
-"""MANIFEST.lock: what a bundle holds, with the hashes that are checked before anything is deserialised."""
+"""MANIFEST.lock: what a bundle holds, with the hashes that are checked before anything is deserialized."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class ResolvedBundle(FrozenModel):
     csz_mode
         The manifest's wording on z-scoring, reported as it is.
     trained_normalization
-        How features were normalised in training.
+        How features were normalized in training.
     clip_sigma
         Bound on z-scores, in standard deviations.
     lookback

@@ -9,10 +9,10 @@ MIN_STD = 1e-8
 
 
 def cross_sectional_zscore(features: npt.NDArray[np.floating], clip_sigma: float) -> npt.NDArray[np.float64]:
-    """Normalise one day's features over all stocks of that day.
+    """Normalize one day's features over all stocks of that day.
 
     `z = (x - mean) / std`, ddof 1, missing values skipped; a std below 1e-8 divides by 1; a missing value
-    becomes 0; z is clipped to `+-clip_sigma`. This is v0.1.0's normalisation with one difference: a
+    becomes 0; z is clipped to `+-clip_sigma`. This is v0.1.0's normalization with one difference: a
     non-finite value counts as missing instead of zeroing the whole feature for the day.
 
     Parameters

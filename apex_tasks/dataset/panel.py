@@ -51,7 +51,7 @@ class Panel:
     Attributes
     ----------
     rows : (n_rows, n_features) float32
-        Normalised feature rows in (Code, Date) order.
+        Normalized feature rows in (Code, Date) order.
     windows
         Per as-of date, the eligible stocks.
     non_finite : (n_features,) int64
@@ -74,7 +74,7 @@ def build_panel(
     keys: RowKeys | None = None,
     progress: ReportProgress | None = None,
 ) -> Panel:
-    """Decode the rows that the dates need, normalise them and lay out the windows.
+    """Decode the rows that the dates need, normalize them and lay out the windows.
 
     A stock is eligible on a date when it has a row on it and at least `lookback` rows up to it; in raw mode
     its window must also be free of missing values. Only row groups that hold a needed day are decoded, and

@@ -142,10 +142,10 @@ def _price_table(market: SyntheticMarket) -> pa.Table:
 
 def _write_parquet(table: pa.Table, path: Path, seed: int) -> None:
     label = {b"apex.synthetic": b"true", b"apex.seed": str(seed).encode(), b"apex.notice": NOTICE.encode()}
-    labelled = table.replace_schema_metadata({**(table.schema.metadata or {}), **label})
+    labeled = table.replace_schema_metadata({**(table.schema.metadata or {}), **label})
 
     def write(part: Path) -> None:
-        pq.write_table(labelled, part, compression="zstd", row_group_size=ROWS_PER_GROUP)
+        pq.write_table(labeled, part, compression="zstd", row_group_size=ROWS_PER_GROUP)
 
     write_file(UPath(path), write)
 

@@ -53,7 +53,7 @@ class TrainingSettings:
     clip_gradient_norm
         Largest norm of a step's gradient.
     normalization, clip_sigma
-        How features (and `clip_sigma` also targets) are normalised per day.
+        How features (and `clip_sigma` also targets) are normalized per day.
     """
 
     samples: int

@@ -230,7 +230,7 @@ class _Evaluation:
     def _score_drift(self) -> MeasuredDrift | str:
         """Drift of the newest published scores, as they are.
 
-        Scores are not standardised: the model's inputs are, so their level should stay; and the cost penalty is in
+        Scores are not standardized: the model's inputs are, so their level should stay; and the cost penalty is in
         units of the score, so that their spread decides how much is traded.
         """
         settings = self.request.settings.performance

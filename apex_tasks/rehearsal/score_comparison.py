@@ -43,7 +43,7 @@ class SessionComparison(FrozenModel):
     largest_score_difference
         Over the stocks of both passes.
     ties
-        Neighbours in the first pass's order, down to the first name that is not among the top, whose scores
+        Neighbors in the first pass's order, down to the first name that is not among the top, whose scores
         differ by no more than `SCORE_TOLERANCE`: rounding alone could swap them.
     """
 

@@ -64,7 +64,7 @@ def bootstrap_interval(
     """Percentile interval of a statistic of one series.
 
     Returns are dependent: volatility comes in clusters, and overlapping horizons share their days. Blocks of
-    neighbouring observations keep that dependence, where drawing single days would break it and give intervals
+    neighboring observations keep that dependence, where drawing single days would break it and give intervals
     that are too narrow. The series is bent into a circle, blocks of a fixed length are drawn from it until the
     length is reached (Politis and Romano 1992), and the interval is between the ``(1 - level) / 2`` and
     ``(1 + level) / 2`` linear quantiles of the resampled figures (Efron 1979).

@@ -56,7 +56,7 @@ class EmbeddedAirflow:
     """One Airflow 3 in one folder, on a loopback port.
 
     Usable as a context manager: entering migrates and starts, leaving stops. Only processes started from
-    this folder are ever signalled, each by its own session; those that a killed predecessor left behind
+    this folder are ever signaled, each by its own session; those that a killed predecessor left behind
     are found in ``processes.json`` and stopped at the next start.
 
     Parameters

@@ -16,7 +16,7 @@ STYLES = {
     MOMENTUM: ("12-1 momentum", "#D55E00", (0, (1, 1))),
     MODEL: ("model", "#0072B2", "solid"),
 }
-"""Label, colour and dash of each: colours that colour-blind eyes tell apart (Okabe and Ito 2008)."""
+"""Label, color and dash of each: colors that color-blind eyes tell apart (Okabe and Ito 2008)."""
 
 
 def equity_chart(equity: pd.DataFrame, capital_jpy: float) -> bytes:
@@ -37,11 +37,11 @@ def equity_chart(equity: pd.DataFrame, capital_jpy: float) -> bytes:
     with mpl.rc_context(style):
         figure = Figure(figsize=(7.6, 4.8), layout="constrained", facecolor="white")
         value, fall = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
-        for name, (label, colour, dash) in STYLES.items():
+        for name, (label, color, dash) in STYLES.items():
             index = 100 * daily[name] / capital_jpy
             drawdown = 100 * (index / index.cummax().clip(lower=100) - 1)
             weeks, deepest = index.resample("W-FRI").last(), drawdown.resample("W-FRI").min()
-            line = {"color": colour, "linestyle": dash, "linewidth": 1.4}
+            line = {"color": color, "linestyle": dash, "linewidth": 1.4}
             value.plot(weeks.index, weeks, label=f"{label}, {index.iloc[-1]:.0f}", **line)
             fall.plot(deepest.index, deepest, **line)
         value.set_yscale("log")

@@ -143,5 +143,5 @@ def _yearly_spread(daily_pct: npt.NDArray[np.float64]) -> float:
 
 def _slope(values: npt.NDArray[np.float64], on: npt.NDArray[np.float64]) -> float:
     """Of the least squares line."""
-    centred = on - on.mean()
-    return float(centred @ values / (centred @ centred))
+    centered = on - on.mean()
+    return float(centered @ values / (centered @ centered))

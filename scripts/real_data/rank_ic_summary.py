@@ -50,7 +50,7 @@ def rank_ic_summary(table: pd.DataFrame, shortest_month: int) -> pd.DataFrame:
 
 
 def shortest_spacing(days: Sequence[dt.date], as_of_dates: Sequence[dt.date]) -> int:
-    """Least number of sessions between neighbouring as-of dates."""
+    """Least number of sessions between neighboring as-of dates."""
     places = [days.index(day) for day in as_of_dates]
     return min(later - earlier for earlier, later in pairwise(places))
 
@@ -102,7 +102,7 @@ def summarise_coefficients(
 ) -> CoefficientSummary:
     """Mean, spread and certainty of rank information coefficients.
 
-    The dates around an undefined one become neighbours in the blocks of the bootstrap.
+    The dates around an undefined one become neighbors in the blocks of the bootstrap.
 
     Parameters
     ----------
@@ -160,9 +160,9 @@ def _newey_west(series: npt.NDArray[np.float64], lags: int) -> float | None:
     n = len(series)
     if lags >= n:
         return None
-    centred = series - series.mean()
-    long_run = float(centred @ centred)
+    centered = series - series.mean()
+    long_run = float(centered @ centered)
     for lag in range(1, lags + 1):
-        long_run += 2 * (1 - lag / (lags + 1)) * float(centred[lag:] @ centred[:-lag])
+        long_run += 2 * (1 - lag / (lags + 1)) * float(centered[lag:] @ centered[:-lag])
     variance = long_run / n / (n - 1)
     return float(series.mean()) / math.sqrt(variance) if variance > 0 else None

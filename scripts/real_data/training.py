@@ -143,7 +143,7 @@ def validation_rank_ic(
     Returns
     -------
     list of float
-        Rank IC of every fifth session whose return ends by `last`; neighbours overlap.
+        Rank IC of every fifth session whose return ends by `last`; neighbors overlap.
     """
     sessions = sessions_of(scan_keys(dataset, last))
     end = max(index for index, day in enumerate(sessions) if day < first)

@@ -408,7 +408,7 @@ def test_a_deeply_nested_manifest_never_breaks_the_handshake(dataset: Path, dept
 
 def test_nothing_is_parsed_before_all_hashes_agree(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
-        raise AssertionError("deserialised before verification")
+        raise AssertionError("deserialized before verification")
 
     monkeypatch.setattr("apex_tasks.bundle.handshake.read_config", never)
     monkeypatch.setattr("apex_tasks.bundle.handshake.load_checkpoint", never)

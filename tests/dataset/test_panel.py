@@ -67,7 +67,7 @@ def check(path: Path, dates: Sequence[dt.date], normalization: Normalization = C
     panel = panel_of(path, dates, normalization, **given)
     lookback, names = given.pop("lookback", LOOKBACK), given.pop("names", NAMES)
     frame = oracle.read(path, names, given)
-    frame = frame if normalization is RAW else oracle.normalised(frame, names)
+    frame = frame if normalization is RAW else oracle.normalized(frame, names)
     for day in dates:
         expected = oracle.windows(frame, names, day, lookback)
         assert_same(windows(panel, day, lookback), expected)
@@ -284,7 +284,7 @@ def test_non_finite_values_are_counted_but_nulls_are_not(
         (1, "1001", "f", math.nan),  # before the windows begin: not counted
         (2, "1001", "f", math.nan),
         (3, "1002", "f", math.inf),
-        (4, "1003", "f", -math.inf),  # its stock is not eligible, but its day is normalised
+        (4, "1003", "f", -math.inf),  # its stock is not eligible, but its day is normalized
         (5, "1001", "f", None),
         (5, "1001", "g", None),
         (6, "1001", "h", math.inf),

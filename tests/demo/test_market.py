@@ -113,8 +113,8 @@ def test_returns_are_fat_tailed_and_of_a_plausible_size(market):
     per_year = np.sqrt(245)
     assert 0.10 < returns.mean(axis=1).std() * per_year < 0.22
     assert 0.22 < np.median(returns.std(axis=0)) * per_year < 0.45
-    centred = (returns - returns.mean(axis=0)) / returns.std(axis=0)
-    assert (centred**4).mean() > 4  # a normal distribution has 3
+    centered = (returns - returns.mean(axis=0)) / returns.std(axis=0)
+    assert (centered**4).mean() > 4  # a normal distribution has 3
 
 
 def test_alpha_has_the_stated_half_life_and_scale():

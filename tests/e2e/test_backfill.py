@@ -73,8 +73,8 @@ class World:
     def backfill(self, last: str, reprocess: str, *arguments: str) -> None:
         """Create a backfill as an operator does."""
         dates = ("--from-date", FROM, "--to-date", last)
-        behaviour = ("--max-active-runs", "3", "--reprocess-behavior", reprocess)
-        self.airflow.create_backfill(DAG_ID, *dates, *behaviour, *arguments)
+        behavior = ("--max-active-runs", "3", "--reprocess-behavior", reprocess)
+        self.airflow.create_backfill(DAG_ID, *dates, *behavior, *arguments)
 
     def runs(self) -> dict[dt.date, Mapping[str, Any]]:
         """The runs of the slots, by rebalance day."""

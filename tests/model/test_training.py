@@ -90,10 +90,10 @@ def test_learns_a_planted_signal_and_orders_later_returns_by_it(dataset):
     day = DAYS[80]
     panel = build_panel(dataset, PLAN, [day], lookback=12, normalization=Normalization.CSZ, clip_sigma=5.0)
     windows = panel.windows[day]
-    realised = read_forward_returns(dataset, SHAPE.horizons, DAYS[-1]).on(day, windows.codes)
+    realized = read_forward_returns(dataset, SHAPE.horizons, DAYS[-1]).on(day, windows.codes)
     scores = score_windows(model, panel.rows, windows.start, 12)
     for column in range(2):
-        assert rank_ic(scores[:, column], realised[:, column]) > 0.4
+        assert rank_ic(scores[:, column], realized[:, column]) > 0.4
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])

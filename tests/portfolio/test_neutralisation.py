@@ -48,12 +48,12 @@ def _oracle(scores, sectors, numeric, gamma=0.3, alpha=10.0, clip=0.25):
     if r_squared < 0.05 or largest < 2:
         return s.to_numpy(), r_squared, largest
     left = [z[i] - gamma * fit[i] for i in range(n)]
-    centre = math.fsum(left) / n
-    width = math.sqrt(math.fsum((value - centre) ** 2 for value in left) / n)
+    center = math.fsum(left) / n
+    width = math.sqrt(math.fsum((value - center) ** 2 for value in left) / n)
     bound = clip * s.std(ddof=0)
     new = []
     for i in range(n):
-        target = s.mean() + s.std(ddof=0) * (left[i] - centre) / width
+        target = s.mean() + s.std(ddof=0) * (left[i] - center) / width
         new.append(s[i] + min(bound, max(-bound, target - s[i])))
     return np.array(new), r_squared, largest
 

@@ -1,4 +1,4 @@
-"""Information coefficients: what is summarised, what is counted, and how overlap weighs."""
+"""Information coefficients: what is summarized, what is counted, and how overlap weighs."""
 
 from __future__ import annotations
 

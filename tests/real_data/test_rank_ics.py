@@ -85,8 +85,8 @@ def test_month_ends_are_the_last_sessions_of_months_that_are_over():
     assert month_ends(SESSIONS, dt.date(2012, 3, 1), dt.date(2012, 3, 30)) == []
 
 
-def _spearman(scores, realised):
-    return pd.DataFrame({"a": scores, "b": realised}).rank().corr().loc["a", "b"]
+def _spearman(scores, realized):
+    return pd.DataFrame({"a": scores, "b": realized}).rank().corr().loc["a", "b"]
 
 
 def test_rank_ic_relates_scores_to_the_returns_that_follow(write):
@@ -104,6 +104,6 @@ def test_rank_ic_relates_scores_to_the_returns_that_follow(write):
         model = scores.loc[scores["Date"] == day, "h20"].to_numpy()
         rival = momentum[day]["Score"].to_numpy()
         for suffix, first in (("", day), ("_from_fill", _after(day, 1))):
-            realised = [_returns_of(code, first, _after(first, 20)) for code in codes]
-            assert row[f"model{suffix}"] == pytest.approx(_spearman(model, realised), abs=1e-9)
-            assert row[f"momentum{suffix}"] == pytest.approx(_spearman(rival, realised), abs=1e-9)
+            realized = [_returns_of(code, first, _after(first, 20)) for code in codes]
+            assert row[f"model{suffix}"] == pytest.approx(_spearman(model, realized), abs=1e-9)
+            assert row[f"momentum{suffix}"] == pytest.approx(_spearman(rival, realized), abs=1e-9)

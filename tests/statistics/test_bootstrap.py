@@ -16,7 +16,7 @@ from apex_tasks.statistics.performance import annualized_sharpe
 
 
 def _autoregressive(random, n, coefficient):
-    """Series of mean 0 and variance 1 whose neighbours correlate by the coefficient."""
+    """Series of mean 0 and variance 1 whose neighbors correlate by the coefficient."""
     shocks = random.normal(size=n) * math.sqrt(1 - coefficient**2)
     series = [random.normal()]
     for shock in shocks[1:]:
@@ -61,7 +61,7 @@ def test_the_data_choose_longer_blocks_where_days_depend_more():
 
 
 def test_the_block_length_is_that_of_theory():
-    """Politis and White: (6 n)^(1/3) * (phi / (1 - phi^2))^(2/3) for neighbours that correlate by phi."""
+    """Politis and White: (6 n)^(1/3) * (phi / (1 - phi^2))^(2/3) for neighbors that correlate by phi."""
     random = np.random.default_rng(12)
     chosen = [
         bootstrap_interval(

@@ -127,8 +127,8 @@ def _oracle(values, capital):
     returns = [100 * (values[t] - values[t - 1]) / values[t - 1] for t in range(1, len(values))]
 
     def spread(numbers):
-        centre = math.fsum(numbers) / len(numbers)
-        return math.sqrt(math.fsum((number - centre) ** 2 for number in numbers) / len(numbers))
+        center = math.fsum(numbers) / len(numbers)
+        return math.sqrt(math.fsum((number - center) ** 2 for number in numbers) / len(numbers))
 
     figures = dict.fromkeys(("sharpe_ratio", "sortino_ratio", "calmar_ratio", "win_rate"))
     figures["total_return"] = 100 * (values[-1] - capital) / capital

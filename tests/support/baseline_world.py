@@ -121,7 +121,7 @@ class World:
 
     @cached_property
     def csz(self) -> pd.DataFrame:
-        return oracle_ranker.normalised(self.raw, bundle_factory.FEATURES)
+        return oracle_ranker.normalized(self.raw, bundle_factory.FEATURES)
 
     def scores(self, as_of: dt.date, horizon: int, *, raw: bool = False) -> dict[str, float]:
         state = {name: tensor.numpy() for name, tensor in bundle_factory.weights().items()}

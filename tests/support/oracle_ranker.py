@@ -66,7 +66,7 @@ def zscore(values, clip):
     return [min(max((value - mean) / std, -clip), clip) if math.isfinite(value) else 0.0 for value in values]
 
 
-def normalised(frame, names, clip=5.0):
+def normalized(frame, names, clip=5.0):
     """The frame with every feature's z-score of its day."""
     frame = frame.copy()
     for name in names:
@@ -126,7 +126,7 @@ def forward(state, window, *, patch_len=16, stride=8, n_heads=8, horizons=(1, 5,
 
 
 def scores(frame, names, state, as_of, horizon, lookback, **model):
-    """Code -> score of every eligible stock, from a frame that is normalised already, or not for raw mode."""
+    """Code -> score of every eligible stock, from a frame that is normalized already, or not for raw mode."""
     found = windows(frame, names, as_of, lookback)
     return {code: forward(state, window, horizons=(horizon,), **model)[0] for code, window in found.items()}
 
@@ -136,9 +136,9 @@ def _linear(x, state, at):
 
 
 def _layer_norm(x, state, at):
-    centred = x - x.mean(axis=1, keepdims=True)
-    variance = (centred**2).mean(axis=1, keepdims=True)
-    return centred / np.sqrt(variance + 1e-5) * state[f"{at}.weight"] + state[f"{at}.bias"]
+    centered = x - x.mean(axis=1, keepdims=True)
+    variance = (centered**2).mean(axis=1, keepdims=True)
+    return centered / np.sqrt(variance + 1e-5) * state[f"{at}.weight"] + state[f"{at}.bias"]
 
 
 def _attention(x, state, at, n_heads):

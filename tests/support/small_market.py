@@ -107,7 +107,7 @@ def _random_table() -> pa.Table:
     )
     close = close.round(1).ravel()
     volume = random.integers(100, 20_000, rows) * 100.0
-    # Slow noise: stocks differ for months, so scores of neighbouring months are alike but not equal.
+    # Slow noise: stocks differ for months, so scores of neighboring months are alike but not equal.
     level = random.standard_normal((STOCKS, len(FEATURE_COLUMNS)), dtype=np.float32)
     features = np.tile(level, (SESSIONS, 1))
     features += random.standard_normal(features.shape, dtype=np.float32)

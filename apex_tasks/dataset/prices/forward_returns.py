@@ -1,4 +1,4 @@
-"""Realised returns after a date: targets of training, and what a score is judged by."""
+"""Realized returns after a date: targets of training, and what a score is judged by."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito (2008): colours that colour-blind eyes tell apart. Dash, hatch or a label says the same again.
+# Okabe and Ito (2008): colors that color-blind eyes tell apart. Dash, hatch or a label says the same again.
 BLUE, SKY, VERMILLION = "#0072B2", "#56B4E9", "#D55E00"
 INK, GREY, PALE, GRID = "#1c2733", "#5b6b7a", "#c3ccd5", "#e6eaee"
 

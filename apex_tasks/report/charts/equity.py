@@ -39,8 +39,8 @@ def equity_chart(
 
     def paint(figure: Figure) -> None:
         value, fall = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
-        for name, index, colour, dash, width in lines:
-            style = {"color": colour, "linestyle": dash, "linewidth": width}
+        for name, index, color, dash, width in lines:
+            style = {"color": color, "linestyle": dash, "linewidth": width}
             value.plot(ends, index[ends], label=name, **style)
             deepest = 100 * np.minimum.reduceat(drawdowns(index), starts)
             fall.plot(ends, deepest, **style)
@@ -48,7 +48,7 @@ def equity_chart(
                 fall.fill_between(ends, deepest, 0, color=SKY, alpha=0.35, linewidth=0)
         low, high = value.get_ylim()
         places = _apart([index[-1] for _, index, *_ in lines], LEAST_GAP * (high - low))
-        for (name, index, colour, *_), place in zip(lines, places, strict=True):
+        for (name, index, color, *_), place in zip(lines, places, strict=True):
             value.annotate(
                 f"{name} {index[-1]:.1f}",
                 (1.0, place),
@@ -56,7 +56,7 @@ def equity_chart(
                 xycoords=value.get_yaxis_transform(),
                 textcoords="offset points",
                 va="center",
-                color=colour,
+                color=color,
                 weight="bold" if name == "portfolio" else "normal",
             )
         value.set_title("Value after costs, start = 100")

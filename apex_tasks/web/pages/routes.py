@@ -143,7 +143,7 @@ def show_run(run: RunState, store: Store, base: str) -> str:
 
 
 def show_month(portfolio: PublishedPortfolio, store: Store, base: str, banner: Banner) -> str:
-    """A published report below a banner, with the ways to its files and its neighbours.
+    """A published report below a banner, with the ways to its files and its neighbors.
 
     Raises
     ------

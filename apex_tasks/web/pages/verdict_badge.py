@@ -1,4 +1,4 @@
-"""The mark that a month carries in a list: its verdict as a word, a symbol and a colour."""
+"""The mark that a month carries in a list: its verdict as a word, a symbol and a color."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from apex_tasks.report.verdict import ReportState, verdict_of
 
 
 class Mark(NamedTuple):
-    """A word and a symbol, so that no colour has to tell; `tone` names the colour."""
+    """A word and a symbol, so that no color has to tell; `tone` names the color."""
 
     word: str
     symbol: str
