@@ -52,11 +52,12 @@ test-fast: $(INSTALLED) ## Tests that need neither training nor the four Airflow
 screenshots: $(INSTALLED) ## The pictures in docs/images, taken by the tests in a real Chromium
 	@SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser
 
-lint: $(INSTALLED) ## Linter, formatter, types, layers
+lint: $(INSTALLED) ## Linter, formatter, types, layers of imports, spelling
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/codespell
 
 bench: $(INSTALLED) ## SYNTHETIC: time panel and scoring against the method of v0.1.0, production size
 	@$(BIN)/python scripts/bench_panel.py
