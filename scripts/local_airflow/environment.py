@@ -12,6 +12,8 @@ from pathlib import Path
 
 USER = "admin"
 DATABASE = "airflow.db"
+LOCK_SECONDS, API_LOCK_SECONDS = 60, 3
+"""How long a component, and how long the API server, waits for the other writers of SQLite's one file."""
 
 
 def build_environment(
@@ -49,12 +51,13 @@ def build_environment(
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        # A writer may wait for the others that long before SQLite calls the database locked.
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / DATABASE}?timeout=60",
+        **database(home, LOCK_SECONDS),
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__API__WORKERS": "1",
+        # An answer with an error says which: this Airflow has one user, on this machine.
+        "AIRFLOW__API__EXPOSE_STACKTRACE": "True",
         "AIRFLOW__API__SECRET_KEY": kept["api_secret_key"],
         "AIRFLOW__API_AUTH__JWT_SECRET": kept["jwt_secret"],
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
@@ -70,6 +73,21 @@ def build_environment(
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "15",
         **extra,
     }
+
+
+def database(home: Path, lock_seconds: int) -> dict[str, str]:
+    """The variable that names the database, and how long a writer waits before SQLite calls it locked."""
+    return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / DATABASE}?timeout={lock_seconds}"}
+
+
+def api_server_environment(home: Path) -> dict[str, str]:
+    """What the API server is told otherwise than the other components.
+
+    It writes its audit log in its event loop (`log_action`). Meets that write the transaction of another request,
+    which needs the loop to commit, then each waits for the other until the first has waited for long enough. That
+    must be sooner than a task's supervisor gives up a call, after 5 s: a task whose start is reported twice is lost.
+    """
+    return database(home, API_LOCK_SECONDS)
 
 
 def read_or_make_secrets(home: Path) -> dict[str, str]:

@@ -28,6 +28,7 @@ from local_airflow.client import AirflowClient
 from local_airflow.environment import (
     DATABASE,
     USER,
+    api_server_environment,
     build_environment,
     free_port,
     read_or_make_secrets,
@@ -157,7 +158,7 @@ class EmbeddedAirflow:
         with (self.logs / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *COMMANDS[name]],
-                env=self._environment,
+                env=self._environment | (api_server_environment(self.home) if name == "api-server" else {}),
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
