@@ -45,6 +45,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 LOG_TAIL_LINES = 25
+MIGRATED = "migrated"
+"""File that says which version of Airflow has migrated the database beside it."""
 MOST_RESTARTS = 3
 """How often `supervise` starts the same component again: SQLite under load ends a scheduler now and then."""
 PATIENCE_SECONDS = {"scheduler": 10.0, "dag-processor": 3.0, "triggerer": 3.0, "api-server": 3.0}
@@ -140,7 +142,7 @@ class EmbeddedAirflow:
 
     def migrate(self) -> None:
         """Create or upgrade the database, unless this version of Airflow has done so."""
-        done, now = self.home / "migrated", version("apache-airflow-core")
+        done, now = self.home / MIGRATED, version("apache-airflow-core")
         if done.is_file() and done.read_text() == now:
             return
         finished = self.cli("db", "migrate")
