@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+from local_airflow.backfill import create_backfill
 from local_airflow.client import FINISHED
 from local_airflow.console import step
 from local_airflow.demo import BANNER, DAG_ID, REPO, Demo, DemoFailedError, short, task_failures
@@ -110,7 +111,8 @@ def _backfill(console: Console, airflow: EmbeddedAirflow, months: list[dt.date])
         _wait(console, airflow, progress, bar)
         if len(published_dates(Store(BACKTEST.apex_home))) < len(months):
             progress.update(bar, busy="airflow backfill create")
-            airflow.create_backfill(
+            create_backfill(
+                airflow,
                 DAG_ID,
                 *("--from-date", str(FIRST_DAY), "--to-date", str(LAST_DAY)),
                 *("--max-active-runs", str(MONTHS_AT_ONCE), "--reprocess-behavior", "failed"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import datetime as dt
 import gc
 import json
 import statistics
@@ -30,7 +31,7 @@ from apex_tasks.model.bundle_export import production_shape, seal_bundle
 from apex_tasks.model.patchtst import PatchTSTRanker
 from apex_tasks.model.training import TrainingResult, TrainingSettings
 
-LAST_DAY = "9999-12-31"
+LAST_DAY = dt.date.max
 NOTICE = "SYNTHETIC: random weights, to measure a server. Not for trading."
 TIMEOUT_SECONDS = 600.0
 
@@ -113,7 +114,7 @@ def write_random_bundle(out: Path, dataset: Path) -> None:
         shape=shape,
         settings=TrainingSettings(samples=1),
         dataset=file,
-        keys=scan_keys(file, np.datetime64(LAST_DAY).item()),
+        keys=scan_keys(file, LAST_DAY),
         bundle_version="bench",
         config_version="bench",
         notice=NOTICE,

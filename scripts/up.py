@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 from local_airflow.console import step
 from local_airflow.demo import BANNER, DAG_ID, MONTH_DEMO
-from local_airflow.processes import USER, AirflowFailedError, EmbeddedAirflow, free_port
+from local_airflow.environment import USER, free_port
+from local_airflow.processes import AirflowFailedError, EmbeddedAirflow
 from rich.console import Console
 from rich.markup import escape
 

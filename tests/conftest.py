@@ -38,6 +38,18 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> SmallMarket:
 
 
 @pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of the local Airflow with a migrated database, to be copied: migrating takes as long as starting."""
+    from local_airflow.processes import EmbeddedAirflow
+
+    from tests.support.paths import ROOT
+
+    home = tmp_path_factory.mktemp("migrated")
+    EmbeddedAirflow(home, ROOT / "dags", ROOT / "plugins").migrate()
+    return home
+
+
+@pytest.fixture(scope="session")
 def chain(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with four consecutive months published; never to be changed."""
     from tests.support.small_market import run_chain

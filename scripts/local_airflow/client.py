@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 
 FINISHED = frozenset({"success", "failed"})
+LOCKED = "database is locked"
+LOCKED_TRIES = 5
 
 
 class AirflowClient:
@@ -45,8 +47,14 @@ class AirflowClient:
         self._http.close()
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
-        """Call ``/api/v2`` + `path`; the decoded answer, or None where there is no body."""
-        answer = self._http.request(method, f"/api/v2{path}", **arguments)
+        """Call ``/api/v2`` + `path`; the decoded answer, or None where there is no body.
+
+        A call that met a lock of SQLite has changed nothing, and is made again.
+        """
+        for _ in range(LOCKED_TRIES):
+            answer = self._http.request(method, f"/api/v2{path}", **arguments)
+            if not (answer.is_server_error and LOCKED in answer.text.lower()):
+                break
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

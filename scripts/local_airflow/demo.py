@@ -21,7 +21,7 @@ from apex_tasks.store import Store
 from local_airflow.console import Step, step
 from local_airflow.processes import EmbeddedAirflow
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 COMPLETE = "complete.json"
 DAG_ID = "apex_monthly_rebalance"
 LAST_SESSION = dt.date(2025, 10, 31)

@@ -5,32 +5,37 @@ For the demo, local work and end-to-end tests; a production deployment uses Post
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import json
 import os
-import secrets
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Self
 
 import httpx
 import psutil
 from filelock import FileLock, Timeout
 
 from local_airflow.client import AirflowClient
+from local_airflow.environment import (
+    DATABASE,
+    USER,
+    api_server_environment,
+    build_environment,
+    free_port,
+    read_or_make_secrets,
+    write_private,
+)
+from local_airflow.sessions import kill_session, stop_sessions
 
-USER = "admin"
 CLI_SETTINGS = Path(__file__).with_name("cli_settings")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
@@ -40,12 +45,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 LOG_TAIL_LINES = 25
+MIGRATED = "migrated"
+"""File that says which version of Airflow has migrated the database beside it."""
 MOST_RESTARTS = 3
 """How often `supervise` starts the same component again: SQLite under load ends a scheduler now and then."""
 PATIENCE_SECONDS = {"scheduler": 10.0, "dag-processor": 3.0, "triggerer": 3.0, "api-server": 3.0}
 """How long a stopped component may take: the scheduler ends its running tasks, the others hold nothing."""
-
-_Leader: TypeAlias = "subprocess.Popen[bytes] | psutil.Process"
 
 
 class AirflowFailedError(Exception):
@@ -90,8 +95,9 @@ class EmbeddedAirflow:
         self.logs = self.home / "logs"
         self.logs.mkdir(exist_ok=True)
         self.port = port or free_port()
-        self._secrets = _read_or_make_secrets(self.home / "secrets.json")
-        self._environment = self._build_environment(dags_folder, plugins_folder, environment or {})
+        self._environment = build_environment(
+            self.home, self.port, dags_folder, plugins_folder, environment or {}
+        )
         self._lock = FileLock(self.home / "runner.lock", timeout=0, thread_local=False)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._client: AirflowClient | None = None
@@ -106,7 +112,7 @@ class EmbeddedAirflow:
     @property
     def password(self) -> str:
         """Password of the user ``admin``."""
-        return self._secrets["password"]
+        return read_or_make_secrets(self.home)["password"]
 
     @property
     def client(self) -> AirflowClient:
@@ -136,14 +142,14 @@ class EmbeddedAirflow:
 
     def migrate(self) -> None:
         """Create or upgrade the database, unless this version of Airflow has done so."""
-        done, now = self.home / "migrated", version("apache-airflow-core")
+        done, now = self.home / MIGRATED, version("apache-airflow-core")
         if done.is_file() and done.read_text() == now:
             return
         finished = self.cli("db", "migrate")
         (self.logs / "db-migrate.log").write_text(finished.stdout + finished.stderr)
         if finished.returncode:
             raise AirflowFailedError(f"airflow db migrate failed:\n{self.log_tail('db-migrate')}")
-        with sqlite3.connect(self._database) as connection:
+        with sqlite3.connect(self.home / DATABASE) as connection:
             # The mode stays with the file: readers no longer wait for the writer.
             connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
@@ -154,7 +160,7 @@ class EmbeddedAirflow:
         with (self.logs / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *COMMANDS[name]],
-                env=self._environment,
+                env=self._environment | (api_server_environment(self.home) if name == "api-server" else {}),
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -185,8 +191,8 @@ class EmbeddedAirflow:
             self._client = None
         # The API server last: the others talk to it while they end.
         api_server = {name: self._processes.pop(name) for name in ("api-server",) if name in self._processes}
-        _stop_sessions(self._processes)
-        _stop_sessions(api_server)
+        stop_sessions(self._processes, PATIENCE_SECONDS)
+        stop_sessions(api_server, PATIENCE_SECONDS)
         self._processes.clear()
         self._record_processes()
         self._lock.release()
@@ -201,8 +207,8 @@ class EmbeddedAirflow:
         """
         process = self._processes[name]
         if with_signal is signal.SIGKILL:
-            _kill_session(process.pid)
-        _stop_sessions({name: process})
+            kill_session(process.pid)
+        stop_sessions({name: process}, PATIENCE_SECONDS)
         self._spawn(name)
 
     def pid(self, name: str) -> int:
@@ -275,85 +281,11 @@ class EmbeddedAirflow:
             check=False,
         )
 
-    def create_backfill(self, dag_id: str, *arguments: str, timeout_seconds: float = 240.0) -> None:
-        """Run ``airflow backfill create``, and again while something is only in its way.
-
-        Airflow has one backfill of a DAG open at a time and closes it up to half a minute after its last run.
-        It may also meet a lock of the database, and then takes back what it had created.
-
-        Raises
-        ------
-        AirflowFailedError
-            It is refused for another reason, or there is no way within `timeout_seconds`.
-        """
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            self.supervise()
-            said = "another backfill is open"
-            if not self._has_open_backfill(dag_id):
-                done = self.cli("backfill", "create", "--dag-id", dag_id, *arguments)
-                if not done.returncode:
-                    return
-                said = done.stdout + done.stderr
-                if not any(cause in said for cause in ("database is locked", "Another backfill is running")):
-                    raise AirflowFailedError(f"airflow backfill create failed:\n{said}")
-            if time.monotonic() > deadline:
-                raise AirflowFailedError(f"no backfill within {timeout_seconds:.0f} s:\n{said}")
-            time.sleep(1.0)
-
-    def _has_open_backfill(self, dag_id: str) -> bool:
-        try:
-            found = self.client.call("GET", "/backfills", params={"dag_id": dag_id})["backfills"]
-        except httpx.TransportError:
-            return True  # the API server is being started again
-        return any(each["completed_at"] is None for each in found)
-
     def log_tail(self, name: str) -> str:
         """The last lines of a component's log."""
         path = self.logs / f"{name}.log"
         text = path.read_text(errors="replace") if path.is_file() else ""
         return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
-
-    @property
-    def _database(self) -> Path:
-        return self.home / "airflow.db"
-
-    def _build_environment(
-        self, dags_folder: Path, plugins_folder: Path, extra: Mapping[str, str]
-    ) -> dict[str, str]:
-        # An AIRFLOW… variable of the shell would silently point at another installation.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-        loopback = ",".join(filter(None, (inherited.get("NO_PROXY"), "127.0.0.1,localhost")))
-        return inherited | {
-            "NO_PROXY": loopback,
-            "no_proxy": loopback,
-            "PYTHONUNBUFFERED": "1",
-            "AIRFLOW_HOME": str(self.home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder.resolve()),
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins_folder.resolve()),
-            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-            "AIRFLOW__CORE__PARALLELISM": "2",
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__FERNET_KEY": self._secrets["fernet_key"],
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            # A writer may wait for the others that long before SQLite calls the database locked.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self._database}?timeout=60",
-            "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__API__PORT": str(self.port),
-            "AIRFLOW__API__BASE_URL": self.url,
-            "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__API__SECRET_KEY": self._secrets["api_secret_key"],
-            "AIRFLOW__API_AUTH__JWT_SECRET": self._secrets["jwt_secret"],
-            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.logs),
-            "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
-            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
-            # Tasks of a scheduler that was killed start again half a minute later, not after five minutes.
-            "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
-            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
-            **extra,
-        }
 
     @property
     def _record(self) -> Path:
@@ -365,7 +297,7 @@ class EmbeddedAirflow:
             for name, process in self._processes.items()
             if process.poll() is None
         }
-        _write_private(self._record, started)
+        write_private(self._record, started)
 
     def _stop_leftovers(self) -> None:
         """Stop what a killed predecessor in this folder left running; a reused process id is let be."""
@@ -379,7 +311,7 @@ class EmbeddedAirflow:
                     left[name] = process
             except psutil.NoSuchProcess:
                 continue
-        _stop_sessions(left)
+        stop_sessions(left, PATIENCE_SECONDS)
 
     def _missing(self, dag_ids: tuple[str, ...]) -> str:
         """What still keeps this Airflow from being healthy, or an empty text."""
@@ -400,64 +332,3 @@ class EmbeddedAirflow:
         dag = self.client.dag(dag_id)
         parsed = dag and dag["last_parsed_time"]
         return bool(parsed) and dt.datetime.fromisoformat(str(parsed)) >= self._started
-
-
-def free_port(preferred: int = 0) -> int:
-    """A port of 127.0.0.1 that nobody listens on now: the preferred one if it is free."""
-    with socket.socket() as probe:
-        # As the server does: a port whose last connections are only dying away counts as free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", preferred))
-        except OSError:
-            probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _read_or_make_secrets(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        made = {
-            "jwt_secret": secrets.token_urlsafe(48),
-            "api_secret_key": secrets.token_urlsafe(32),
-            "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "password": secrets.token_urlsafe(12),
-        }
-        _write_private(path.with_name("passwords.json"), {USER: made["password"]})
-        _write_private(path, made)
-    return dict(json.loads(path.read_text()))
-
-
-def _write_private(path: Path, content: Any) -> None:
-    """Write JSON that only this user can read, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(content, file)
-    partial.replace(path)
-
-
-def _stop_sessions(leaders: Mapping[str, _Leader]) -> None:
-    """End each process and all it has started: SIGTERM to it, some patience, then SIGKILL to the rest.
-
-    The session is what a component and its descendants share: task processes leave the process group.
-    """
-    begin = time.monotonic()
-    for leader in leaders.values():
-        _signal(leader.pid, signal.SIGTERM)
-    for name, leader in leaders.items():
-        with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
-            leader.wait(timeout=max(0.1, begin + PATIENCE_SECONDS[name] - time.monotonic()))
-        _kill_session(leader.pid)
-        leader.wait()
-
-
-def _kill_session(leader: int) -> None:
-    for pid in psutil.pids():
-        with suppress(ProcessLookupError, PermissionError):
-            if os.getsid(pid) == leader:
-                os.kill(pid, signal.SIGKILL)
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)

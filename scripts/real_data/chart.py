@@ -33,8 +33,7 @@ def equity_chart(equity: pd.DataFrame, capital_jpy: float) -> bytes:
     """
     daily = equity.set_index(pd.to_datetime(equity["date"]))
     # A fixed salt and no date: matplotlib would draw random ids and stamp the time.
-    style = {"svg.hashsalt": "apex", "font.size": 9, "axes.spines.top": False}
-    with mpl.rc_context(style):
+    with mpl.rc_context({"svg.hashsalt": "apex", "font.size": 9, "axes.spines.top": False}):
         figure = Figure(figsize=(7.6, 4.8), layout="constrained", facecolor="white")
         value, fall = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
         for name, (label, color, dash) in STYLES.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -71,7 +72,7 @@ def show_rank_ics(console: Console, summary: pd.DataFrame) -> None:
     console.print(table)
 
 
-def _with_interval(row: Mapping[str, float], name: str, style: str) -> str:
+def _with_interval(row: Mapping[Hashable, Any], name: str, style: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return f"{row[name]:{style}} [{low:{style}}, {high:{style}}]"
 

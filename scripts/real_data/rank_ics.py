@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +82,8 @@ def rank_ic_table(
     """
     returns = read_forward_returns(dataset, (1, HORIZON, HORIZON + 1), dt.date.max)
     rows = []
-    for day, table in scores.groupby(DATE, sort=True):
+    days = cast("Iterable[tuple[dt.date, pd.DataFrame]]", scores.groupby(DATE, sort=True))
+    for day, table in days:
         rival = momentum[day]
         codes, rival_codes = (np.asarray(t[CODE], dtype=np.str_) for t in (table, rival))
         model, momentum_score = table[f"h{HORIZON}"].to_numpy(), rival["Score"].to_numpy()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import io
-import shutil
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -128,7 +127,7 @@ def make_bundle(store: Store, datasets: Artifact, progress: ReportProgress | Non
         return store.write(
             BUNDLES,
             key,
-            files={BUNDLE: lambda out: shutil.copyfile(made.path, out)},
+            files={BUNDLE: made.path.read_bytes()},
             details={
                 "manifest_sha256": made.manifest_sha256,
                 "train_dates": [str(day) for day in made.train_dates],

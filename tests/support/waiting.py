@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
 
 
-def wait_for(look: Callable[[], Any], seconds: float) -> Any:
-    """What `look` finds, as soon as it finds something."""
+def wait_for(look: Callable[[], Found], seconds: float, wanted: Callable[[Found], object] = bool) -> Any:
+    """What `look` finds, as soon as it is as wanted: by default, as soon as it is something."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
+    while not wanted(found := look()):
+        assert time.monotonic() < deadline, f"after {seconds:g} s: {found!r}"
         time.sleep(0.2)
-    raise AssertionError(f"nothing within {seconds:g} s")
+    return found

@@ -20,6 +20,6 @@ __all__: list[str] = []  # Airflow takes whatever is listed here as its own sett
 @event.listens_for(Engine, "savepoint")
 def begin_to_write(connection: Connection, name: str | None) -> None:
     """Wait for the write lock before the savepoint begins; the transaction around it then commits as one."""
-    raw = connection.connection.dbapi_connection
+    raw: object = connection.connection.dbapi_connection
     if isinstance(raw, sqlite3.Connection) and not raw.in_transaction:
         raw.execute("BEGIN IMMEDIATE")

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from local_airflow.processes import EmbeddedAirflow
 
-from apex_tasks.settings import configs_folder
-from tests.support.paths import ROOT
-from tests.support.small_market import AS_OF, JULY, SmallMarket
+from tests.support.small_market import AS_OF, JULY
+from tests.support.started_airflow import copy_dag
 from tests.support.statsd_exporter_double import StatsdExporterDouble
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-DAG_ID = "apex_monthly_rebalance"
-UNLUCKY = """
+MEASURED, UNLUCKY = "apex_measured", "apex_unlucky"
+"""The monthly DAG, which sends metrics here, and one with tasks that raise and die."""
+UNLUCKY_SOURCE = """
 import os, signal
 from airflow.sdk import DAG, task
 
@@ -35,71 +34,52 @@ with DAG("apex_unlucky", schedule=None):
     raises()
     dies()
 """
-RUN_SECONDS = 120.0
+RUN_SECONDS, SERIES_SECONDS = 120.0, 60.0
 
 
 @pytest.fixture(scope="module")
-def exporter() -> Iterator[StatsdExporterDouble]:
-    with StatsdExporterDouble(configs_folder() / "statsd" / "mapping.yaml") as double:
-        yield double
-
-
-@pytest.fixture(scope="module")
-def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(shutil.copytree(ROOT / "dags", tmp_path_factory.mktemp("airflow") / "dags"))
-    (folder / "unlucky.py").write_text(UNLUCKY)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def airflow(
-    market: SmallMarket,
+def failures_before(
+    airflow: EmbeddedAirflow,
     exporter: StatsdExporterDouble,
     dags: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[EmbeddedAirflow]:
+) -> float:
+    """Failures that Airflow had counted before the first run of this module."""
     environment = {
         "APEX_HOME": str(tmp_path_factory.mktemp("apex_home")),
-        "APEX_BUNDLE": str(market.bundle),
-        "APEX_DATASET": str(market.dataset),
-        "APEX_SCHEDULE__GRACE_DAYS": "0",
         "APEX_STATSD__HOST": "127.0.0.1",
         "APEX_STATSD__PORT": str(exporter.statsd_port),
-        "AIRFLOW__METRICS__STATSD_ON": "True",
-        "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
-        "AIRFLOW__METRICS__STATSD_PORT": str(exporter.statsd_port),
-        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "3",
     }
-    with EmbeddedAirflow(dags.parent, dags, ROOT / "plugins", environment) as started:
-        started.wait_healthy(DAG_ID, "apex_unlucky")
-        for dag_id in (DAG_ID, "apex_unlucky"):
-            started.client.set_paused(dag_id, False)
-        yield started
+    (dags / f"{UNLUCKY}.py").write_text(UNLUCKY_SOURCE)
+    dag_ids = (copy_dag(dags, MEASURED, environment), UNLUCKY)
+    client = airflow.wait_healthy(*dag_ids)
+    for dag_id in dag_ids:
+        client.set_paused(dag_id, False)
+    return seen(exporter, lambda series: True).get("airflow_ti_failures_total", 0.0)
 
 
 @pytest.fixture(scope="module")
-def runs(airflow: EmbeddedAirflow) -> None:
+def runs(airflow: EmbeddedAirflow, failures_before: float) -> None:
     """A month that is published, one whose bundle does not exist, and tasks that raise and die."""
-    for bundle, expected in ((None, "success"), ("nowhere", "failed")):
-        run_id = airflow.client.trigger(
-            DAG_ID, {"as_of": str(AS_OF[JULY]), "cold_start": True, "bundle": bundle}
-        )
-        assert airflow.client.wait_run(DAG_ID, run_id, RUN_SECONDS) == expected
-    run_id = airflow.client.trigger("apex_unlucky", {})
-    assert airflow.client.wait_run("apex_unlucky", run_id, RUN_SECONDS) == "failed"
+    client = airflow.client
+    month = {"as_of": str(AS_OF[JULY]), "cold_start": True}
+    expected = {
+        (MEASURED, client.trigger(MEASURED, month)): "success",
+        (MEASURED, client.trigger(MEASURED, {**month, "bundle": "nowhere"})): "failed",
+        (UNLUCKY, client.trigger(UNLUCKY, {})): "failed",
+    }
+    assert {run: client.wait_run(*run, RUN_SECONDS) for run in expected} == expected
 
 
 def seen(exporter: StatsdExporterDouble, wanted: Callable[[dict[str, float]], bool]) -> dict[str, float]:
     """All series, once they are as wanted; timers by their count."""
-    deadline = time.monotonic() + 60
-    while True:
+
+    def look() -> dict[str, float]:
         exporter.drain()
         registry = exporter.registry
-        series = {str(key): float(registry.counts.get(key, value)) for key, value in registry.values.items()}
-        if wanted(series):
-            return series
-        assert time.monotonic() < deadline, "\n".join(sorted(series))
-        time.sleep(0.5)
+        return {str(key): float(registry.counts.get(key, value)) for key, value in registry.values.items()}
+
+    return dict(wait_for(look, SERIES_SECONDS, wanted))
 
 
 @pytest.mark.usefixtures("runs")
@@ -114,20 +94,23 @@ def test_the_tasks_tell_what_the_command_line_tells(exporter: StatsdExporterDoub
 
 
 @pytest.mark.usefixtures("runs")
-def test_airflows_components_tell_of_runs_and_tasks(exporter: StatsdExporterDouble) -> None:
+def test_airflows_components_tell_of_runs_and_tasks(
+    exporter: StatsdExporterDouble, failures_before: float
+) -> None:
     duration = "airflow_dagrun_duration_seconds"
-    unlucky = f'{duration}{{dag_id="apex_unlucky",state="failed"}}'
+    unlucky = f'{duration}{{dag_id="{UNLUCKY}",state="failed"}}'
     series = seen(exporter, lambda series: unlucky in series)
     assert series[unlucky] == 1
-    assert series[f'{duration}{{dag_id="{DAG_ID}",state="failed"}}'] == 1
-    assert series[f'{duration}{{dag_id="{DAG_ID}",state="success"}}'] == 1
+    assert series[f'{duration}{{dag_id="{MEASURED}",state="failed"}}'] == 1
+    assert series[f'{duration}{{dag_id="{MEASURED}",state="success"}}'] == 1
     finished = {name for name in series if name.startswith("airflow_ti_finish_total")}
-    of_month = 'airflow_ti_finish_total{dag_id="apex_monthly_rebalance"'
+    of_month = f'airflow_ti_finish_total{{dag_id="{MEASURED}"'
     assert f'{of_month},state="failed",task_id="validate_bundle"}}' in finished
     assert f'{of_month},state="success",task_id="publish"}}' in finished
-    assert 'airflow_ti_finish_total{dag_id="apex_unlucky",state="failed",task_id="raises"}' in finished
+    assert f'airflow_ti_finish_total{{dag_id="{UNLUCKY}",state="failed",task_id="raises"}}' in finished
     assert not any("dies" in name for name in finished), "only the run tells of a killed task"
-    assert series["airflow_ti_failures_total"] == 1, "neither a refusal nor a killed task is counted here"
+    failures = series["airflow_ti_failures_total"] - failures_before
+    assert failures == 1, "neither a refusal nor a killed task is counted here"
 
 
 @pytest.mark.usefixtures("runs")
