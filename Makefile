@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo backfill-demo up test test-fast screenshots lint bench bench-serve evaluate-real clean
+.PHONY: help setup demo backfill-demo up test test-fast coverage mutate screenshots lint bench bench-serve evaluate-real clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,6 +48,13 @@ test: $(INSTALLED) ## All tests
 
 test-fast: $(INSTALLED) ## Tests that need neither training nor the four Airflow processes
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not slow and not e2e"
+
+coverage: $(INSTALLED) ## Branch coverage of all tests but e2e; fails below the floor in pyproject.toml
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not e2e" --cov --cov-report=term
+
+mutate: $(INSTALLED) ## Change the modules that handle money line by line, and list what no test notices
+	@$(BIN)/mutmut run
+	@$(BIN)/mutmut results
 
 screenshots: $(INSTALLED) ## The pictures in docs/images, taken by the tests in a real Chromium
 	@SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser

@@ -37,7 +37,7 @@ def publish(store: Store, day: str, version: str = "v1") -> None:
 
 @pytest.fixture(params=["folder", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    store = Store(tmp_path / "home" if request.param == "folder" else f"memory://{tmp_path.name}/home")
+    store = Store(tmp_path / "home" if request.param == "folder" else f"memory://{tmp_path}/home")
     for day in DAYS:
         publish(store, day)
     return store
