@@ -6,7 +6,6 @@ Exit codes: 0 done, or skipped since the data is out of reach; 3 the data is ref
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
@@ -72,7 +71,7 @@ def _evaluate(cache: Path, trials: bool, console: Console) -> int:
     results.mkdir(exist_ok=True)
     for stage in (judged, played):
         for name in stage.manifest.files:
-            shutil.copyfile(stage.folder / name, results / name)
+            (results / name).write_bytes(stage.read_bytes(name))
     console.print(f"Files: {results}", soft_wrap=True)
     return 0
 
