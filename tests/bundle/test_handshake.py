@@ -1,17 +1,12 @@
 """The four-way handshake, on the deployed bundle's shape: what agrees, and every way to disagree."""
 
 import hashlib
-import io
 import json
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-import torch
-import yaml
 
 from apex_tasks.bundle import BundleFiles, ResolvedBundle, resolve_bundle
 from apex_tasks.bundle.manifest import FileStatus
@@ -27,38 +22,11 @@ from tests.support.bundle_factory import (
     INIT_LOG,
     MANIFEST,
     Draft,
-    saved,
     settings,
     weights,
 )
 from tests.support.bundle_factory import dataset as write_dataset
-
-HASH = "6702b323458e9786"
-DOUBLED = [name for feature in FEATURES for name in (feature, f"{feature}_csz")]
-
-
-def shake(draft: Draft, dataset: Path, **sections: dict[str, Any]) -> ResolvedBundle:
-    return resolve_bundle(BundleFiles("bundle", draft.seal()), dataset, settings(**sections))
-
-
-def refused(draft: Draft, dataset: Path, what: str, **sections: dict[str, Any]) -> Refusal:
-    with pytest.raises(Refusal, match=what) as caught:
-        shake(draft, dataset, **sections)
-    assert caught.value.remedy
-    assert "\n" not in str(caught.value)
-    return caught.value
-
-
-def without_claims(draft: Draft) -> Draft:
-    for entry in ("checkpoint", "config"):
-        draft.manifest[entry] = {"file": draft.manifest[entry]["file"]}
-    del draft.manifest["expected_behavior"]
-    return draft
-
-
-def group_bytes(names: list[str]) -> bytes:
-    return yaml.safe_dump({"groups": {"all": {"include": names}}}, sort_keys=False).encode()
-
+from tests.support.handshakes import HASH, group_bytes, refused, shake
 
 # --- what agrees -----------------------------------------------------------------------------------
 
@@ -147,13 +115,6 @@ def test_a_manifest_may_name_files_by_their_place_of_origin(dataset: Path) -> No
     assert (bundle.checkpoint_path, bundle.config_path) == (CHECKPOINT, CONFIG)
 
 
-@pytest.mark.parametrize("wrapper", ["model_state_dict", "state_dict"])
-def test_wrapped_checkpoints(dataset: Path, wrapper: str) -> None:
-    metadata = {"feature_names": FEATURES, "feature_hash": HASH, "feature_count": 89, "config": {"lr": 1e-3}}
-    assert shake(Draft(payload={wrapper: weights(), **metadata, "epoch": 3}), dataset).patch_multiplier == 2
-    assert shake(Draft(payload={wrapper: weights()}), dataset).effective_dim == 178
-
-
 # --- feature lists: bundle, then checkpoint, then package --------------------------------------------
 
 
@@ -192,82 +153,6 @@ def test_sources_of_aliases(dataset: Path) -> None:
     refused(Draft(extra={ALIASES: b"aliases: {x: a * b}"}), dataset, "alias x is not understood")
 
 
-# --- 178, 89, 356: the whole table ---------------------------------------------------------------------
-
-
-def channel_draft(channels: int, features: list[str], multiplier: object) -> Draft:
-    """A bundle that claims nothing of its channels, so that only weights, list and config can disagree."""
-    draft = without_claims(Draft(payload=weights(channels), extra={GROUPS: group_bytes(features)}))
-    draft.config["data"]["feature_groups"] = ["all"]
-    if multiplier != "unset":
-        draft.config["model"]["patch_multiplier"] = multiplier
-    return draft
-
-
-@pytest.mark.parametrize(
-    ("channels", "multiplier", "resolved"),
-    [
-        (178, "unset", 2),
-        (178, None, 2),
-        (178, "auto", 2),
-        (178, 2, 2),
-        (89, "unset", 1),
-        (89, None, 1),
-        (89, "auto", 1),
-        (89, 1, 1),
-    ],
-)
-def test_channels_that_fit(dataset: Path, channels: int, multiplier: object, resolved: int) -> None:
-    bundle = shake(channel_draft(channels, FEATURES, multiplier), dataset)
-    assert (bundle.patch_multiplier, bundle.effective_dim) == (resolved, channels)
-    shown = multiplier if isinstance(multiplier, int) else "auto"
-    line = f"[Model Init] in_features=89, patch_multiplier={shown}, add_csz=False"
-    assert line in bundle.settings_block().splitlines()
-
-
-@pytest.mark.parametrize(
-    ("channels", "multiplier", "expected", "received", "remedy"),
-    [
-        (178, 1, "178 channels", "89 channels", "Remove the patch_multiplier line"),
-        (89, 2, "89 channels", "178 channels", "Remove the patch_multiplier line"),
-        (356, "unset", "178 channels", "356 channels", "fetch the bundle again"),
-        (356, None, "178 channels", "356 channels", "fetch the bundle again"),
-        (356, "auto", "178 channels", "356 channels", "fetch the bundle again"),
-        (356, 1, "356 channels", "89 channels", "fetch the bundle again"),
-        (356, 2, "356 channels", "178 channels", "fetch the bundle again"),
-        (100, "auto", "178 channels", "100 channels", "fetch the bundle again"),
-        (100, 2, "100 channels", "178 channels", "fetch the bundle again"),
-        (44, "auto", "178 channels", "44 channels", "fetch the bundle again"),
-    ],
-)
-def test_channels_that_do_not_fit(
-    dataset: Path, channels: int, multiplier: object, expected: str, received: str, remedy: str
-) -> None:
-    refusal = refused(channel_draft(channels, FEATURES, multiplier), dataset, "size mismatch|has 89 features")
-    assert refusal.expected.startswith(expected)
-    assert refusal.received.startswith(received)
-    assert remedy in refusal.remedy
-
-
-@pytest.mark.parametrize("multiplier", ["unset", None, "auto", 1, 2])
-def test_a_doubled_feature_list_is_refused(dataset: Path, multiplier: object, tmp_path: Path) -> None:
-    draft = channel_draft(356, DOUBLED, multiplier)
-    draft.manifest["checkpoint"]["base_features"] = 89
-    refusal = refused(draft, dataset, "checkpoint.base_features")
-    assert (refusal.expected, refusal.received) == ("89", "178")
-    twice = channel_draft(356, FEATURES, multiplier)
-    twice.extra = {}
-    twice.payload = {"model_state_dict": weights(356), "feature_names": FEATURES * 2}
-    assert refused(twice, dataset, "repeat a name").received == "178 names, 89 different"
-
-
-def test_an_unusual_multiplier_must_be_stated(dataset: Path) -> None:
-    assert shake(channel_draft(356, FEATURES, 4), dataset).patch_multiplier == 4
-    draft = channel_draft(356, FEATURES, "auto")
-    draft.manifest["checkpoint"]["effective_dim"] = 356
-    assert shake(draft, dataset).patch_multiplier == 4
-
-
 # --- claims that contradict ------------------------------------------------------------------------------
 
 
@@ -292,37 +177,6 @@ def test_manifest_claims_that_contradict(dataset: Path, entry: str, key: str, cl
     refusal = refused(draft, dataset, rf"contradicts itself in {entry}\.{key}")
     assert refusal.expected == str(claim)
     assert refusal.where == f"MANIFEST.lock, {entry}.{key}"
-
-
-def test_true_is_no_multiplier(dataset: Path) -> None:
-    draft = channel_draft(89, FEATURES, 1)
-    draft.manifest["checkpoint"]["patch_multiplier"] = True
-    refused(draft, dataset, r"contradicts itself in checkpoint\.patch_multiplier")
-
-
-@pytest.mark.parametrize("claim", ["auto", "auto (unset)", None, 2])
-def test_manifest_spellings_of_the_multiplier(dataset: Path, claim: object) -> None:
-    draft = Draft()
-    draft.manifest["checkpoint"]["patch_multiplier"] = draft.manifest["config"]["patch_multiplier"] = claim
-    draft.manifest["expected_behavior"]["model_init_log"] = INIT_LOG.replace("auto", str(claim or "auto")[:4])
-    assert shake(draft, dataset).patch_multiplier == 2
-
-
-@pytest.mark.parametrize(
-    ("metadata", "what"),
-    [
-        ({"feature_count": 88}, "contradicts itself in feature_count"),
-        ({"feature_hash": HASH[::-1]}, "contradicts itself in feature_hash"),
-        ({"feature_names": FEATURES[:-1]}, r"contradicts itself in feature_names\[88\]"),
-        ({"feature_names": [*FEATURES, "more"]}, r"contradicts itself in feature_names\[89\]"),
-        ({"feature_names": [*FEATURES[:3], "x", *FEATURES[4:]]}, r"contradicts itself in feature_names\[3\]"),
-        ({"feature_names": "returns_1d"}, "key feature_names"),
-        ({"feature_names": [1, 2]}, "key feature_names"),
-        ({"feature_count": "89"}, "key feature_count"),
-    ],
-)
-def test_checkpoint_metadata_that_contradicts(dataset: Path, metadata: dict[str, Any], what: str) -> None:
-    refused(Draft(payload={"model_state_dict": weights(), **metadata}), dataset, what)
 
 
 def test_no_head_for_the_requested_horizon(dataset: Path) -> None:
@@ -416,115 +270,6 @@ def test_nothing_is_parsed_before_all_hashes_agree(dataset: Path, monkeypatch: p
     sealed[ALIASES] += b"\n"
     with pytest.raises(Refusal, match="does not match MANIFEST"):
         resolve_bundle(BundleFiles("b", sealed), dataset, settings())
-
-
-# --- checkpoints -----------------------------------------------------------------------------------------
-
-
-class Bomb:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (self.marker,))
-
-
-def packed(data: bytes) -> bytes:
-    """The same zip, its records compressed: what unpacks to more than it weighs."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
-        for record in old.infolist():
-            new.writestr(record.filename, old.read(record))
-    return out.getvalue()
-
-
-def test_pickled_code_never_runs(dataset: Path, tmp_path: Path) -> None:
-    marker = tmp_path / "marker"
-    pickle.loads(pickle.dumps(Bomb(marker)))
-    assert marker.exists(), "the bomb works"
-    marker.unlink()
-    for bomb in (
-        saved(Bomb(marker)),
-        saved({**weights(), "bomb": Bomb(marker)}),
-        saved({"model_state_dict": weights(), "config": Bomb(marker)}),
-        pickle.dumps(Bomb(marker)),
-    ):
-        refused(Draft(checkpoint_bytes=bomb), dataset, "cannot be loaded as weights only")
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"not a checkpoint",
-        saved(weights())[:5000],
-        saved(weights())[5000:],
-        packed(saved(weights())),
-        saved([1, 2]),
-        saved({}),
-        saved({"a": 1}),
-        saved({"state_dict": 1}),
-        saved({"state_dict": {}}),
-        saved({"state_dict": weights(), "model_state_dict": weights()}),
-        saved({"state_dict": {"a": [1]}}),
-        saved(torch.nn.Linear(1, 1)),
-    ],
-)
-def test_what_is_no_checkpoint(dataset: Path, data: bytes) -> None:
-    assert refused(Draft(checkpoint_bytes=data), dataset, "cannot be loaded").where == CHECKPOINT
-
-
-NAME = "encoder.blocks.0.attn.in_proj_weight"
-
-
-def bent(name: str, change: Any) -> Draft:
-    state = weights()
-    state[name] = change(state[name])
-    return Draft(payload=state)
-
-
-@pytest.mark.parametrize("name", sorted(weights()))
-def test_every_tensor_is_needed_and_measured(dataset: Path, name: str) -> None:
-    state = weights()
-    tensor = state.pop(name)
-    assert name in refused(Draft(payload=state), dataset, "does not hold the tensors").expected
-    state[name] = tensor[..., None]
-    what = refused(Draft(payload=state), dataset, "wrong shape|size mismatch").what
-    assert name in what or name == "encoder.patch_embed.conv.weight"
-
-
-def test_tensors_too_many(dataset: Path) -> None:
-    refusal = refused(Draft(payload={**weights(), "module.x": torch.ones(1)}), dataset, "does not hold")
-    assert "module.x" in refusal.received
-    deeper = Draft(payload=weights(depth=2))
-    assert "encoder.blocks.1.ln1.weight" in refused(deeper, dataset, "does not hold").received
-    prefixed = {f"module.{name}": tensor for name, tensor in weights().items()}
-    refusal = refused(Draft(payload=prefixed), dataset, "does not hold")
-    assert "module.encoder.patch_embed.conv.weight" in refusal.received
-
-
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        (lambda t: t.double(), "wrong type"),
-        (lambda t: t.half(), "wrong type"),
-        (lambda t: t.bfloat16(), "wrong type"),
-        (lambda t: t.int(), "wrong type"),
-        (lambda t: t.to_sparse(), "wrong type"),
-        (lambda t: t.index_put((torch.tensor(3), torch.tensor(5)), torch.tensor(torch.nan)), "wrong content"),
-        (lambda t: t.index_put((torch.tensor(3), torch.tensor(5)), torch.tensor(torch.inf)), "wrong content"),
-        (lambda t: t.T.contiguous(), "wrong shape"),
-        (lambda t: torch.zeros(1).expand(10**6, 10**6), "wrong shape"),
-    ],
-)
-def test_a_bent_tensor_is_named(dataset: Path, change: Any, what: str) -> None:
-    refusal = refused(bent(NAME, change), dataset, f"{NAME} has the {what}")
-    assert refusal.where == f"{CHECKPOINT}, {NAME}"
-
-
-def test_a_parameter_is_a_tensor(dataset: Path) -> None:
-    assert shake(bent(NAME, torch.nn.Parameter), dataset).effective_dim == 178
 
 
 # --- datasets --------------------------------------------------------------------------------------------

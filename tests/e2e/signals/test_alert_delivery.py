@@ -101,7 +101,9 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(airflow: EmbeddedAirflow, servers: MessageServers, dags: Path, home: Path) -> World:
-    copy_dag(dags, IMPATIENT, {}, {'"retries": 2': '"retries": 0'})
+    copy_dag(
+        dags, IMPATIENT, {}, {"default_args=DEFAULT_ARGS": 'default_args={**DEFAULT_ARGS, "retries": 0}'}
+    )
     copy_dag(dags, UNHEARD, connections(free_port(), free_port()))
     for dag_id, seconds in DEADLINE_SECONDS.items():
         changes = {
