@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from local_airflow.client import FINISHED
 from local_airflow.processes import EmbeddedAirflow
@@ -31,10 +27,10 @@ from apex_tasks.published.portfolio import published_dates
 from apex_tasks.settings import ScheduleSettings
 from apex_tasks.store import Store
 from tests.support import bundle_factory
+from tests.support.garbage import garbage_after
 from tests.support.paths import ROOT
 from tests.support.small_market import (
     CALENDAR,
-    FEATURE_COLUMNS,
     SmallMarket,
     home_after,
     portfolio,
@@ -42,22 +38,44 @@ from tests.support.small_market import (
     run,
     small_settings,
 )
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1_200)]
 
+
 DAG_ID = "apex_monthly_rebalance"
+
+
 MONTHS = tuple(
     CALENDAR.rebalance_session(year, month, 1)
     for year, month in [(2024, month) for month in range(1, 13)] + [(2025, month) for month in range(1, 11)]
 )
+
+
 FROM, TO = "2024-01-01", "2025-10-31"
+
+
 SOUND, BROKEN, STOPPED, BY_HAND = MONTHS[-4:]
+
+
 """The last month that the first delivery is good for, the first that it is not, and the two after it."""
+
+
 SCHEDULE = ScheduleSettings(grace_days=0)
+
+
 """Unpausing must not start the slot of today's month."""
+
+
 STOCKS, SESSIONS = 130, 645
+
+
 KILL_AFTER = 7
+
+
 EARLY, LATE = ("dataset_fresh", "validate_bundle", "build_panel", "infer"), ("apply_costs", "publish")
+
+
 Tasks = Mapping[str, Mapping[str, Any]]
 
 
@@ -105,17 +123,17 @@ class World:
 
     def until(self, look: Callable[[], Any], seconds: float) -> Any:
         """What `look` finds, as soon as it finds something; a component that crashes is started again."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+
+        def found() -> Any:
             for name, code in self.airflow.supervise().items():
                 print(f"{name} ended with {code} and was started again")
             try:
-                if found := look():
-                    return found
+                return look()
             except httpx.TransportError as starting:
                 print(f"The API server does not answer: {starting}")
-            time.sleep(0.25)
-        raise AssertionError(f"nothing within {seconds:g} s: {self.runs()}")
+                return None
+
+        return wait_for(found, seconds)
 
 
 @dataclass(frozen=True)
@@ -161,7 +179,10 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> SmallMarket:
 def world(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("apex_home")
     delivery = garbage_after(
-        market, CALENDAR.as_of(SOUND), tmp_path_factory.mktemp("delivery") / "dataset.parquet"
+        market,
+        CALENDAR.as_of(SOUND),
+        CALENDAR.as_of(BROKEN),
+        tmp_path_factory.mktemp("delivery") / "dataset.parquet",
     )
     environment = {
         "APEX_HOME": str(home),
@@ -174,33 +195,6 @@ def world(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Iter
     ) as airflow:
         airflow.wait_healthy(DAG_ID).set_paused(DAG_ID, False)
         yield World(airflow, home, delivery, market)
-
-
-def garbage_after(market: SmallMarket, last: dt.date, out: Path) -> Path:
-    """Everything after `last` is another row's value times 50, and on one as-of session most closes are gone.
-
-    Adjusted closes keep their ratio to the close: other ones would be refused as splits that cannot be.
-    """
-    random = np.random.default_rng(1)
-    later = market.dates > last
-    gone = (market.dates == CALENDAR.as_of(BROKEN)) & (np.arange(len(later)) % 3 != 0)
-    garbage = {}
-    for name in (*FEATURE_COLUMNS, "Close", "Volume", "TurnoverValue"):
-        values = market.values(name)
-        values[later] = random.permutation(values[later]) * 50
-        garbage[name] = values
-    garbage["Close"][gone] = np.nan
-    adjusted = market.values("AdjustmentClose")
-    adjusted[later] *= (garbage["Close"] / market.values("Close"))[later]
-    garbage["AdjustmentClose"] = adjusted
-    columns = {
-        name: pa.array(values, market.table.schema.field(name).type, from_pandas=True)
-        for name, values in garbage.items()
-    }
-    out = market.changed(out, **columns)
-    known = pa.array(~later)
-    assert pq.read_table(out).filter(known).equals(market.table.filter(known))
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -375,7 +369,10 @@ def test_garbage_after_the_as_of_session_changed_no_byte(
             assert story.before_repair[path] == portfolio(plain, SOUND).read_bytes(name), name
     # The model skips the last four rows of a window.
     reaching_in = garbage_after(
-        world.market, CALENDAR.as_of(SOUND) - dt.timedelta(days=20), tmp_path / "dataset.parquet"
+        world.market,
+        CALENDAR.as_of(SOUND) - dt.timedelta(days=20),
+        CALENDAR.as_of(BROKEN),
+        tmp_path / "dataset.parquet",
     )
     home = home_after(plain, tmp_path / "home", MONTHS[MONTHS.index(SOUND) - 1])
     run(world.market, home, SOUND, small_settings(home, schedule=SCHEDULE), dataset=str(reaching_in))
