@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from local_airflow.backfill import create_backfill
 from local_airflow.client import FINISHED
 from local_airflow.processes import EmbeddedAirflow
 
@@ -92,7 +93,7 @@ class World:
         """Create a backfill as an operator does."""
         dates = ("--from-date", FROM, "--to-date", last)
         behavior = ("--max-active-runs", "3", "--reprocess-behavior", reprocess)
-        self.airflow.create_backfill(DAG_ID, *dates, *behavior, *arguments)
+        create_backfill(self.airflow, DAG_ID, *dates, *behavior, *arguments)
 
     def runs(self) -> dict[dt.date, Mapping[str, Any]]:
         """The runs of the slots, by rebalance day."""
