@@ -68,10 +68,7 @@ SCHEDULE = ScheduleSettings(grace_days=0)
 """Unpausing must not start the slot of today's month."""
 
 
-STOCKS, SESSIONS = 130, 645
-
-
-KILL_AFTER = 7
+STOCKS, SESSIONS, KILL_AFTER = 130, 645, 7
 
 
 EARLY, LATE = ("dataset_fresh", "validate_bundle", "build_panel", "infer"), ("apply_costs", "publish")
