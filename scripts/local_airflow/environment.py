@@ -17,7 +17,7 @@ LOCK_SECONDS, API_LOCK_SECONDS = 60, 3
 
 
 def build_environment(
-    home: Path, port: int, dags_folder: Path, plugins_folder: Path, extra: Mapping[str, str]
+    home: Path, port: int, dags_folder: Path, plugins_folder: Path | None, extra: Mapping[str, str]
 ) -> dict[str, str]:
     """The environment of every process and so of the tasks.
 
@@ -28,7 +28,7 @@ def build_environment(
     port
         Port of the API server on 127.0.0.1.
     dags_folder, plugins_folder
-        What Airflow runs.
+        What Airflow runs; without a plugins folder, plugins come from what is installed.
     extra
         Variables on top of the caller's own; they win.
     """
@@ -36,6 +36,7 @@ def build_environment(
     url = f"http://127.0.0.1:{port}"
     # An AIRFLOW… variable of the shell would silently point at another installation.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    plugins = {"AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins_folder.resolve())} if plugins_folder else {}
     loopback = ",".join(filter(None, (inherited.get("NO_PROXY"), "127.0.0.1,localhost")))
     return inherited | {
         "NO_PROXY": loopback,
@@ -43,7 +44,7 @@ def build_environment(
         "PYTHONUNBUFFERED": "1",
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder.resolve()),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins_folder.resolve()),
+        **plugins,
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "2",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

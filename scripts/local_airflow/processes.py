@@ -69,11 +69,13 @@ class EmbeddedAirflow:
     home
         ``AIRFLOW_HOME``: database, secrets (mode 0600) and logs. Reused when it exists.
     dags_folder, plugins_folder
-        What Airflow runs.
+        What Airflow runs; without a plugins folder, plugins come from what is installed.
     environment
         Variables for the processes and so for the tasks, on top of the caller's own.
     port
         Port of the API server on 127.0.0.1; None takes a free one.
+    python
+        The interpreter whose packages Airflow consists of; None takes the running one.
 
     Raises
     ------
@@ -85,9 +87,10 @@ class EmbeddedAirflow:
         self,
         home: Path,
         dags_folder: Path,
-        plugins_folder: Path,
+        plugins_folder: Path | None,
         environment: Mapping[str, str] | None = None,
         port: int | None = None,
+        python: Path | None = None,
     ) -> None:
         self.home = home.resolve()
         self.home.mkdir(parents=True, exist_ok=True)
@@ -95,6 +98,7 @@ class EmbeddedAirflow:
         self.logs = self.home / "logs"
         self.logs.mkdir(exist_ok=True)
         self.port = port or free_port()
+        self._python = python or Path(sys.executable)
         self._environment = build_environment(
             self.home, self.port, dags_folder, plugins_folder, environment or {}
         )
@@ -159,7 +163,7 @@ class EmbeddedAirflow:
         # The interpreter itself must be the child, so that its process id leads the session.
         with (self.logs / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", *COMMANDS[name]],
+                [self._python, "-m", "airflow", *COMMANDS[name]],
                 env=self._environment | (api_server_environment(self.home) if name == "api-server" else {}),
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
@@ -273,7 +277,7 @@ class EmbeddedAirflow:
         """Run ``airflow ARGUMENTS`` in this Airflow's environment, with the settings of `CLI_SETTINGS`."""
         path = filter(None, (str(CLI_SETTINGS), self._environment.get("PYTHONPATH")))
         return subprocess.run(
-            [sys.executable, "-m", "airflow", *arguments],
+            [self._python, "-m", "airflow", *arguments],
             env={**self._environment, "PYTHONPATH": os.pathsep.join(path)},
             cwd=self.home,
             capture_output=True,

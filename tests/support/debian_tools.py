@@ -1,4 +1,4 @@
-"""Real programs that tests run, from Debian's packages: Prometheus, Alertmanager, Chromium, systemd."""
+"""Real programs that tests run, from Debian's packages: Prometheus, Alertmanager, Chromium, systemd, git."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ PACKAGES = {
     "prometheus-alertmanager": "prometheus-alertmanager",
     "chromium": "chromium",
     "systemd-analyze": "systemd",
+    "git": "git",
 }
 
 
