@@ -13,7 +13,8 @@ COPY --chown=airflow:root configs configs
 
 # Extra arguments, for example an index with CPU-only builds of torch, which are a tenth of the size.
 ARG PIP_ARGUMENTS=""
-# Editable, so that a mount over /opt/apex/configs is what the package reads.
+# Editable, so that mounts over /opt/apex/configs and /opt/apex/plugins are what the package reads. Its entry point
+# registers the plugin; the entry file of the plugins folder then steps back.
 RUN pip install --no-cache-dir ${PIP_ARGUMENTS} --constraint constraints.txt --editable .
 
 COPY --chown=airflow:root dags dags

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,16 @@ SECRETS = (
 )
 REQUIRED_VARIABLE = re.compile(r"\$\{[A-Z_]+:\?[^}]+\}")
 PERMISSIVE_VARIABLE = re.compile(r"\$\{[A-Z_]*(PASSWORD|SECRET|KEY)[A-Z_]*(\}|:?-|:?\+|\?)")
+
+FIND_PLUGIN = """
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+(point,) = entry_points(group="airflow.plugins")
+print(point.value)
+package, _, module = point.module.partition(".")
+print(Path(find_spec(package).origin).with_name(f"{module}.py"))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +164,35 @@ def test_image_never_runs_as_root_and_is_pinned_by_the_constraints() -> None:
     installs = [line for line in lines if "pip install" in line]
     assert installs
     assert all("--constraint constraints.txt" in line for line in installs)
+
+
+@pytest.mark.slow
+def test_what_the_image_installs_brings_the_plugin(tmp_path: Path) -> None:
+    """It is installed from what was copied by then, and finds in the mounted folders what comes later."""
+    environment, context = tmp_path / "venv", tmp_path / "apex"
+    context.mkdir()
+    before, _, after = (ROOT / "Dockerfile").read_text().partition("RUN pip install")
+    _copy(before, context)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    python = environment / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, "--editable", context], check=True, timeout=300)
+    _copy(after, context)
+    done = subprocess.run([python, "-c", FIND_PLUGIN], cwd=tmp_path, env={}, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [
+        "apex_airflow.plugin:ApexPlugin",
+        str(context / "plugins" / "apex_airflow" / "plugin.py"),
+    ], done.stderr
+
+
+def _copy(dockerfile: str, context: Path) -> None:
+    for line in dockerfile.splitlines():
+        if line.startswith("COPY "):
+            for name in line.split()[2:-1]:
+                if (ROOT / name).is_dir():
+                    shutil.copytree(ROOT / name, context / name, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    shutil.copy(ROOT / name, context)
 
 
 def test_what_the_image_copies_is_in_its_context() -> None:

@@ -18,6 +18,7 @@ import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -48,6 +49,14 @@ print(json.dumps({
     "plugins": [each.value for each in entry_points(group="airflow.plugins") if each.name == "apex"],
 }))
 """
+PLUGINS = """
+import json, sys
+from airflow.plugins_manager import _get_plugins
+plugins, errors = _get_plugins()
+ours = [plugin for plugin in plugins if plugin.name == "apex"]
+print(json.dumps([[sys.modules[type(plugin).__module__].__file__, str(plugin.source)] for plugin in ours]))
+print(json.dumps(errors))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +74,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for path in Path(name).iterdir():
             if not path.name.startswith(("apex_", "_apex")) and path.suffix != ".pth":
                 (borrowed / path.name).symlink_to(path)
-    (site_packages,) = environment.glob("lib/python*/site-packages")
-    (site_packages / "borrowed.pth").write_text(f"{borrowed}\n")
+    (_site_packages(python) / "borrowed.pth").write_text(f"{borrowed}\n")
     return python
 
 
@@ -161,25 +169,44 @@ def run_id(deployment: Deployment) -> str:
     return triggered
 
 
-def test_nothing_of_the_checkout_is_in_reach(python: Path, tmp_path: Path) -> None:
+def _ask(python: Path, program: str, home: Path, **environment: str) -> list[Any]:
+    """What the lines that a program prints in JSON say; it runs away from the checkout."""
     done = subprocess.run(
-        [python, "-c", WHERE],
-        cwd=tmp_path,
-        env={"HOME": str(tmp_path), "AIRFLOW_HOME": str(tmp_path), "PATH": ""},
+        [python, "-c", program],
+        cwd=home,
+        env={"HOME": str(home), "AIRFLOW_HOME": str(home), "PATH": "", **environment},
         capture_output=True,
         text=True,
         check=True,
     )
-    found = json.loads(done.stdout.splitlines()[-1])
-    environment = python.parent.parent
-    (site_packages,) = environment.glob("lib/python*/site-packages")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith(("{", "["))]
+
+
+def _site_packages(python: Path) -> Path:
+    (folder,) = python.parent.parent.glob("lib/python*/site-packages")
+    return folder
+
+
+def test_nothing_of_the_checkout_is_in_reach(python: Path, tmp_path: Path) -> None:
+    (found,) = _ask(python, WHERE, tmp_path)
+    installed_here = _site_packages(python)
     assert found["files"] == [
-        str(site_packages / name / "__init__.py") for name in ("apex_airflow", "apex_tasks")
+        str(installed_here / name / "__init__.py") for name in ("apex_airflow", "apex_tasks")
     ]
-    assert found["distributions"] == [str(site_packages)]
+    assert found["distributions"] == [str(installed_here)]
     assert found["plugins"] == ["apex_airflow.plugin:ApexPlugin"]
-    reachable = [Path(entry).resolve() for entry in found["path"] if entry]
-    assert not [path for path in reachable if path in (ROOT, ROOT / "plugins", ROOT / "scripts")]
+    reachable = {Path(entry).resolve() for entry in found["path"] if entry}
+    assert not reachable & {ROOT, ROOT / "plugins", ROOT / "scripts"}
+
+
+def test_a_plugins_folder_beside_the_package_changes_nothing(python: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "plugins", tmp_path / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    folder = {"AIRFLOW__CORE__PLUGINS_FOLDER": str(tmp_path / "plugins")}
+    plugins, errors = _ask(python, PLUGINS, tmp_path, AIRFLOW__CORE__LOAD_EXAMPLES="False", **folder)
+    ((file, source),) = plugins
+    assert file == str(_site_packages(python) / "apex_airflow" / "plugin.py")
+    assert source.startswith("apex-batch==")
+    assert errors == {}
 
 
 def test_the_dag_files_are_parsed_without_errors(deployment: Deployment) -> None:
