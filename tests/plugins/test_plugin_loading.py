@@ -46,7 +46,7 @@ def test_one_plugin_and_no_global_names(alone: bool, tmp_path: Path) -> None:
             "AIRFLOW_HOME": str(tmp_path),
             "AIRFLOW__CORE__PLUGINS_FOLDER": folder,
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")]),
         },
         cwd=tmp_path,
         capture_output=True,
