@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from apex_tasks.backtesting.forecaster import Forecaster
-from apex_tasks.backtesting.result import BacktestResult, summarise
+from apex_tasks.backtesting.result import BacktestResult, summarize
 from apex_tasks.backtesting.schedule import Rebalance, monthly_schedule, require_sessions
 from apex_tasks.backtesting.scores import SessionScores
 from apex_tasks.backtesting.simulation import Plan, Simulation, simulate_live, simulate_same_close
@@ -178,7 +178,7 @@ def backtest(market: Market, settings: ApexSettings | None = None) -> BacktestRe
     settings = settings or request.settings
     capital = settings.portfolio.initial_capital_jpy
     simulation = replay(market, settings)
-    return summarise(
+    return summarize(
         simulation,
         capital_jpy=capital,
         synthetic=market.bundle.synthetic or market.dataset.synthetic,

@@ -124,7 +124,7 @@ def variant_row(name: str, result: BacktestResult, base: BacktestResult) -> Vari
 
 
 def returns_pct(result: BacktestResult) -> npt.NDArray[np.float64]:
-    """Daily returns in per cent, without the first state's."""
+    """Daily returns in percent, without the first state's."""
     return np.array([row.daily_return for row in result.daily[1:]])
 
 

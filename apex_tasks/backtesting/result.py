@@ -76,7 +76,7 @@ class BacktestResult(FrozenModel):
     hashes: dict[str, str]
 
 
-def summarise(
+def summarize(
     simulation: Simulation,
     *,
     capital_jpy: float,

@@ -63,7 +63,7 @@ def write_bundle(
     """
     require_free(out)
     contents = {
-        CHECKPOINT: _serialised(state_dict),
+        CHECKPOINT: _serialized(state_dict),
         CONFIG: yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode(),
     }
     entries = {"checkpoint": CHECKPOINT, "config": CONFIG}
@@ -112,7 +112,7 @@ def _list_path(config: Mapping[str, Any], key: str) -> str:
     return path
 
 
-def _serialised(state_dict: Mapping[str, Tensor]) -> bytes:
+def _serialized(state_dict: Mapping[str, Tensor]) -> bytes:
     import torch
 
     buffer = io.BytesIO()

@@ -197,7 +197,7 @@ def run_command(
     from apex_tasks.market.calendar import TseCalendar
     from apex_tasks.monthly.request import resolve_request
     from apex_tasks.monthly.run import MonthlyRun, run_month
-    from apex_tasks.monthly.summary import summarise_month
+    from apex_tasks.monthly.summary import summarize_month
     from apex_tasks.store import Store
 
     if approve is not None and dry_run:
@@ -234,7 +234,7 @@ def run_command(
             ),
             None if approve is None else approval_by(approve),
         )
-    show_month(summarise_month(request, plan, published, store), as_json)
+    show_month(summarize_month(request, plan, published, store), as_json)
 
 
 @app.command("calendar")

@@ -73,7 +73,7 @@ class MonthSummary(FrozenModel):
     top: tuple[TopName, ...]
 
 
-def summarise_month(
+def summarize_month(
     request: RunRequest, plan: PlanReference, published: PublishReference | None, store: Store
 ) -> MonthSummary:
     """Read the plan back from the store and sum it up."""

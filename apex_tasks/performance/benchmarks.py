@@ -49,7 +49,7 @@ class Benchmarks:
     Attributes
     ----------
     values
-        Metric -> Sharpe ratio as it is; returns, drawdown, win rate and costs in per cent, the drawdown as a
+        Metric -> Sharpe ratio as it is; returns, drawdown, win rate and costs in percent, the drawdown as a
         magnitude.
     unreadable
         Metric -> why there is no value.
@@ -72,11 +72,11 @@ class Benchmarks:
 def read_benchmarks(block: Mapping[str, JsonValue], calendar: TseCalendar) -> Benchmarks:
     """Read a manifest's `performance_benchmarks`.
 
-    A value may be a number or a text such as ``"+44.85 %"``. A text with a per cent sign says its unit. For plain
-    values the unit follows from what is possible: a drawdown or a win rate above 1 is in per cent, one up to 1 is a
+    A value may be a number or a text such as ``"+44.85 %"``. A text with a percent sign says its unit. For plain
+    values the unit follows from what is possible: a drawdown or a win rate above 1 is in percent, one up to 1 is a
     fraction. The total return has the unit of the drawdown, since one program prints both; without a plain drawdown
-    that of the win rate, if that is in per cent. (v0.1.0 prints win rates as fractions beside returns in per cent, so
-    the other way round says nothing.) Costs are in per cent by their name.
+    that of the win rate, if that is in percent. (v0.1.0 prints win rates as fractions beside returns in percent, so
+    the other way round says nothing.) Costs are in percent by their name.
 
     Parameters
     ----------

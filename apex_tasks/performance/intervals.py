@@ -19,7 +19,7 @@ def live_intervals(returns_pct: npt.NDArray[np.float64]) -> dict[Metric, tuple[f
     Parameters
     ----------
     returns_pct : (n_returns,)
-        Daily returns in per cent, without the first session's.
+        Daily returns in percent, without the first session's.
 
     Returns
     -------

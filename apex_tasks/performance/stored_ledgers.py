@@ -115,7 +115,7 @@ def read_ledger(ledger: Artifact) -> LedgerDocument:
 
 
 def read_daily_returns(ledger: Artifact) -> npt.NDArray[np.float64]:
-    """Daily returns in per cent without the first session's, `(n_returns,)`; see `read_ledger`."""
+    """Daily returns in percent without the first session's, `(n_returns,)`; see `read_ledger`."""
     return _read_table(ledger, DAILY_FILE)["daily_return"].to_numpy()[1:]
 
 

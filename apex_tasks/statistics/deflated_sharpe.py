@@ -1,6 +1,6 @@
 """Is a Sharpe ratio more than luck: probabilistic and deflated Sharpe ratios.
 
-All ratios in here are per period (a day of daily returns, a month of monthly ones), never annualised. The functions
+All ratios in here are per period (a day of daily returns, a month of monthly ones), never annualized. The functions
 take series of returns and compute the ratios themselves; what is passed between them has the type `PerPeriodSharpe`.
 """
 
@@ -17,7 +17,7 @@ from scipy import stats
 from apex_tasks.refusal import Refusal
 
 PerPeriodSharpe = NewType("PerPeriodSharpe", float)
-"""A Sharpe ratio per period of the returns it was made of; the annualised one is sqrt(252) times a daily one."""
+"""A Sharpe ratio per period of the returns it was made of; the annualized one is sqrt(252) times a daily one."""
 
 ZERO = PerPeriodSharpe(0.0)
 
@@ -31,7 +31,7 @@ def per_period_sharpe(returns: npt.ArrayLike) -> PerPeriodSharpe:
     Parameters
     ----------
     returns : (n_periods,)
-        Returns, or returns in excess of a benchmark, as fractions or in per cent.
+        Returns, or returns in excess of a benchmark, as fractions or in percent.
 
     Raises
     ------

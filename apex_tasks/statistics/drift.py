@@ -76,7 +76,7 @@ def feature_drift(reference: npt.ArrayLike, current: npt.ArrayLike, *, bins: int
 def population_stability_index(reference: npt.ArrayLike, current: npt.ArrayLike, *, bins: int = 10) -> float:
     """Population stability index ``sum((q - p) * ln(q / p))`` over bins, with shares p before and q now.
 
-    It is the symmetrised divergence of Kullback and Leibler (Jeffreys 1946) of the binned samples. Cuts lie at the
+    It is the symmetrized divergence of Kullback and Leibler (Jeffreys 1946) of the binned samples. Cuts lie at the
     linear quantiles ``1 / bins .. (bins - 1) / bins`` of the reference, and the outer bins are open, so that values
     beyond the reference are counted. A bin holds its lower cut. A value that more than ``1 / bins`` of the reference
     share, as in flags and counts, is a bin of its own, so that moves to either side of it are seen; a constant

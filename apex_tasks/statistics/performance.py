@@ -16,7 +16,7 @@ SESSIONS_PER_YEAR = 252
 """Sessions that v0.1.0 counts in a year; the Tokyo Stock Exchange has about 245."""
 
 NO_SPREAD_PCT = 1e-10
-"""Standard deviation in per cent up to which returns count as all equal: what rounding of float64 makes."""
+"""Standard deviation in percent up to which returns count as all equal: what rounding of float64 makes."""
 
 NonNegativeFinite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -27,18 +27,18 @@ class Performance(FrozenModel):
     Parameters
     ----------
     total_return
-        Last value over the initial capital, less 1, in per cent.
+        Last value over the initial capital, less 1, in percent.
     annualized_return
-        The total return at its yearly pace, in per cent; None beyond the range of float64.
+        The total return at its yearly pace, in percent; None beyond the range of float64.
     sharpe_ratio
         See `annualized_sharpe`; None where that is not a number.
     sortino_ratio
         See `annualized_sortino`; None where that is not a number.
     max_drawdown
-        Largest fall from the highest value so far, the initial capital included, in per cent of that value; 0 or
+        Largest fall from the highest value so far, the initial capital included, in percent of that value; 0 or
         more.
     calmar_ratio
-        Annualised return over largest drawdown; None without a drawdown.
+        Annualized return over largest drawdown; None without a drawdown.
     win_rate
         Share of the daily returns above 0, as a fraction; None under two states.
     total_trades
@@ -46,7 +46,7 @@ class Performance(FrozenModel):
     total_cost_jpy
         Commission and slippage of all trades in JPY.
     cost_pct_of_capital
-        Total cost in per cent of the initial capital.
+        Total cost in percent of the initial capital.
     avg_daily_cost_bps
         Total cost per state in basis points of the initial capital.
     """
@@ -73,7 +73,7 @@ def measure_performance(
     above (the return of the first state, from the capital to ``v[0]``, enters no statistic of the returns)::
 
         total return   T = v[n-1] / c - 1
-        annualised     A = (1 + T) ** (252 / n) - 1
+        annualized     A = (1 + T) ** (252 / n) - 1
         drawdown       D = max over t of 1 - v[t] / max(c, v[0] .. v[t])
         Calmar         A / D
 
@@ -98,14 +98,14 @@ def measure_performance(
     returns = daily_returns_pct(values)[1:]
     peak = np.maximum(np.maximum.accumulate(values), capital)
     drawdown = float(np.max(1 - values / peak)) * 100
-    annualised = _annualised_pct(float(values[-1]) / capital, len(values))
+    annualized = _annualized_pct(float(values[-1]) / capital, len(values))
     return Performance(
         total_return=(float(values[-1]) / capital - 1) * 100,
-        annualized_return=annualised,
+        annualized_return=annualized,
         sharpe_ratio=_or_none(annualized_sharpe(returns)),
         sortino_ratio=_or_none(annualized_sortino(returns)),
         max_drawdown=drawdown,
-        calmar_ratio=annualised / drawdown if annualised is not None and drawdown > 0 else None,
+        calmar_ratio=annualized / drawdown if annualized is not None and drawdown > 0 else None,
         win_rate=float(np.mean(returns > 0)) if len(returns) else None,
         total_trades=total_trades,
         total_cost_jpy=total_cost_jpy,
@@ -115,7 +115,7 @@ def measure_performance(
 
 
 def daily_returns_pct(values_jpy: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return of each state over the one before, in per cent.
+    """Return of each state over the one before, in percent.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def annualized_sharpe(returns_pct: npt.ArrayLike) -> float:
     Parameters
     ----------
     returns_pct : (n_returns,)
-        Daily returns in per cent, without the first state's.
+        Daily returns in percent, without the first state's.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def annualized_sortino(returns_pct: npt.ArrayLike) -> float:
     Parameters
     ----------
     returns_pct : (n_returns,)
-        Daily returns in per cent, without the first state's.
+        Daily returns in percent, without the first state's.
 
     Returns
     -------
@@ -183,7 +183,7 @@ def _ratio(returns: npt.NDArray[np.float64], risk: npt.NDArray[np.float64]) -> f
     return float(returns.mean()) / spread * math.sqrt(SESSIONS_PER_YEAR)
 
 
-def _annualised_pct(growth: float, states: int) -> float | None:
+def _annualized_pct(growth: float, states: int) -> float | None:
     try:
         return float(growth ** (SESSIONS_PER_YEAR / states) - 1) * 100
     except OverflowError:

@@ -135,7 +135,7 @@ def approval_question(context: Context, plan: StepResult, until: dt.datetime) ->
         When the question is withdrawn.
     """
     from apex_tasks.monthly.apply_costs import PlanReference
-    from apex_tasks.monthly.summary import alerts_of, summarise_month
+    from apex_tasks.monthly.summary import alerts_of, summarize_month
     from apex_tasks.notifications.messages import approval_wanted
     from apex_tasks.store import Store
 
@@ -144,7 +144,7 @@ def approval_question(context: Context, plan: StepResult, until: dt.datetime) ->
     run = _run(ti.dag_id, ti.run_id)
     return approval_wanted(
         run,
-        summarise_month(request, planned, None, store),
+        summarize_month(request, planned, None, store),
         alerts_of(planned, store),
         until=until,
         report_at=_report_at(run),
@@ -164,7 +164,7 @@ def notify_published(context: Context) -> None:
     from apex_tasks.monthly.apply_costs import PlanReference
     from apex_tasks.monthly.infer import ScoresReference
     from apex_tasks.monthly.publish import PublishReference
-    from apex_tasks.monthly.summary import alerts_of, summarise_month
+    from apex_tasks.monthly.summary import alerts_of, summarize_month
     from apex_tasks.notifications.messages import published
     from apex_tasks.store import Store
 
@@ -177,7 +177,7 @@ def notify_published(context: Context) -> None:
         *alerts_of(plan, store),
         *evaluate_latency(request.settings.thresholds, scores.latency_ms, cached=scores.cached),
     ]
-    summary = summarise_month(request, plan, publication, store)
+    summary = summarize_month(request, plan, publication, store)
     run = _run(ti.dag_id, ti.run_id)
     notification = published(run, summary, alerts, report_at=_report_at(run))
     deliver(notification, _sent_log(context), PUBLISHED)

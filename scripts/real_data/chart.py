@@ -20,7 +20,7 @@ STYLES = {
 
 
 def equity_chart(equity: pd.DataFrame, capital_jpy: float) -> bytes:
-    """SVG, the same bytes for the same values: 100 is the capital, drawdowns in per cent below.
+    """SVG, the same bytes for the same values: 100 is the capital, drawdowns in percent below.
 
     By the week, which a fifth of the bytes can show: the last value, and the deepest drawdown.
 

@@ -23,7 +23,7 @@ One variant of the model was replayed, so momentum is the second trial; equal we
 
 
 def performance_table(results: Mapping[str, BacktestResult]) -> pd.DataFrame:
-    """One row per portfolio, returns in per cent.
+    """One row per portfolio, returns in percent.
 
     Returns
     -------
@@ -76,9 +76,9 @@ def difference_table(results: Mapping[str, BacktestResult]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `excess`: mean daily difference times 252, per cent a year; `sharpe_difference`; 95 % intervals of both
-        by the block bootstrap. `tracking_error`: standard deviation of the difference, per cent a year. `beta` to
-        equal weight, and `alpha`: mean of what is left of the return without beta times equal weight's, per cent a
+        `excess`: mean daily difference times 252, percent a year; `sharpe_difference`; 95 % intervals of both
+        by the block bootstrap. `tracking_error`: standard deviation of the difference, percent a year. `beta` to
+        equal weight, and `alpha`: mean of what is left of the return without beta times equal weight's, percent a
         year, its interval with beta held at its estimate.
         `probabilistic_sharpe`, `deflated_sharpe`: of the differences, so P(ahead of equal weight), and P(more so
         than the best of the two would be by luck).
@@ -120,7 +120,7 @@ def equity_table(results: Mapping[str, BacktestResult]) -> pd.DataFrame:
 
 
 def _before_costs(result: BacktestResult) -> tuple[float, float]:
-    """Yearly return in per cent and Sharpe ratio of the same trades, had they cost nothing.
+    """Yearly return in percent and Sharpe ratio of the same trades, had they cost nothing.
 
     The cost of a session is added back to its close, and what follows grows from there as the portfolio did. The
     first state counts from the initial capital, as in `Performance.total_return`.

@@ -28,7 +28,7 @@ def rank_ic_summary(table: pd.DataFrame, shortest_month: int) -> pd.DataFrame:
     """
     rows = []
     for name in table.columns.drop([AS_OF, "stocks"]):
-        summary = summarise_coefficients(
+        summary = summarize_coefficients(
             table[name], horizon_sessions=HORIZON, spacing_sessions=shortest_month, seed=SEED
         )
         interval = summary.interval
@@ -91,7 +91,7 @@ class CoefficientSummary:
     interval: Interval | None
 
 
-def summarise_coefficients(
+def summarize_coefficients(
     coefficients: npt.ArrayLike,
     *,
     horizon_sessions: int,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from apex_tasks.monthly.summary import TOP_NAMES, MonthOutcome, alerts_of, summarise_month
+from apex_tasks.monthly.summary import TOP_NAMES, MonthOutcome, alerts_of, summarize_month
 from apex_tasks.store import Store
 from tests.support.month_reading import run_document, table
 from tests.support.small_market import JULY, SmallMarket, month_request, run
@@ -26,14 +26,14 @@ def test_the_outcome_of_a_month_and_of_the_same_again(
     for outcome in outcomes:
         plan, published = run(market, tmp_path, JULY, cold_start=True, **given)
         request = month_request(market, tmp_path, JULY, cold_start=True, **given)
-        summary = summarise_month(request, plan, published, Store(tmp_path))
+        summary = summarize_month(request, plan, published, Store(tmp_path))
         assert summary.verdict is outcome
         assert (summary.portfolio is None) == ("dry_run" in given)
 
 
 def test_it_sums_up_the_published_files(market: SmallMarket, tmp_path: Path) -> None:
     plan, published = run(market, tmp_path, JULY, cold_start=True)
-    summary = summarise_month(month_request(market, tmp_path, JULY), plan, published, Store(tmp_path))
+    summary = summarize_month(month_request(market, tmp_path, JULY), plan, published, Store(tmp_path))
     document, book = run_document(tmp_path, JULY), table(tmp_path, JULY, "portfolio.csv")
     metrics = document["metrics"]
     assert (summary.rebalance_date.isoformat(), summary.as_of.isoformat()) == ("2025-07-01", "2025-06-30")
@@ -53,5 +53,5 @@ def test_a_name_without_a_sector_has_none(market: SmallMarket, tmp_path: Path) -
         tmp_path / "no sectors.parquet", sector33_code=pd.Series([None] * len(market.codes), dtype=object)
     )
     plan, published = run(market, tmp_path, JULY, cold_start=True, dataset=str(dataset))
-    summary = summarise_month(month_request(market, tmp_path, JULY), plan, published, Store(tmp_path))
+    summary = summarize_month(month_request(market, tmp_path, JULY), plan, published, Store(tmp_path))
     assert {name.sector for name in summary.top} == {None}

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real_data.rank_ic_summary import rank_ic_summary, shortest_spacing, summarise_coefficients
+from real_data.rank_ic_summary import rank_ic_summary, shortest_spacing, summarize_coefficients
 
 
 def _summary(coefficients, horizon=1, spacing=1, **changes):
     arguments = {"seed": 1, "repetitions": 200} | changes
-    return summarise_coefficients(
+    return summarize_coefficients(
         coefficients, horizon_sessions=horizon, spacing_sessions=spacing, **arguments
     )
 

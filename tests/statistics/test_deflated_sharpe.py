@@ -45,8 +45,8 @@ def _two_valued(lows, highs, sharpe):
 
 
 def test_the_published_example():
-    """Bailey and Lopez de Prado (2014): 5 years of daily returns, an annualised ratio of 2.5, skewness -3,
-    kurtosis 10, the best of 100 trials whose annualised ratios have a variance of 1/2. Expected by luck: 0.1132 a
+    """Bailey and Lopez de Prado (2014): 5 years of daily returns, an annualized ratio of 2.5, skewness -3,
+    kurtosis 10, the best of 100 trials whose annualized ratios have a variance of 1/2. Expected by luck: 0.1132 a
     day; deflated Sharpe ratio: 0.9004.
     """
     # Skewness -3 and kurtosis 10 belong to two values, the low one on 1 day in 11.9.

@@ -16,7 +16,7 @@ MOST_NUMBERS = 12
 
 
 class MonthBar(NamedTuple):
-    """One-way turnover in per cent and expected cost in bps of a month, with the bound of each in force, if any."""
+    """One-way turnover in percent and expected cost in bps of a month, with the bound of each in force, if any."""
 
     label: str
     turnover: float
