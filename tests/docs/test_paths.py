@@ -11,6 +11,7 @@ import pytest
 import typer.main
 
 from apex_tasks.cli.commands import app
+from tests.support.headings import anchors
 from tests.support.paths import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -114,9 +115,14 @@ def test_every_module_exists(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, **ids)
 def test_every_link_leads_somewhere(document: Path) -> None:
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text())
-    local = [link for link in links if not link.startswith("http")]
-    assert [link for link in local if not (document.parent / link).exists()] == []
+    links = re.findall(r"\]\(([^)\s]+)[^)]*\)", document.read_text())
+    wrong = []
+    for link in (link for link in links if not link.startswith("http")):
+        name, _, fragment = link.partition("#")
+        target = document.parent / name if name else document
+        if not target.exists() or (fragment and fragment not in anchors(target.read_text())):
+            wrong.append(link)
+    assert wrong == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, **ids)
@@ -160,7 +166,8 @@ def test_every_target_is_phony_and_explained() -> None:
 def test_a_wrong_name_is_found(tmp_path: Path) -> None:
     document = tmp_path / "wrong.md"
     document.write_text(
-        "`apex_tasks/gone.py` `gone.py` `gone/x` `apex_tasks.gone.Thing` [x](gone.md) `make gone` `apex run --gone`"
+        "`apex_tasks/gone.py` `gone.py` `gone/x` `apex_tasks.gone.Thing` "
+        "[x](gone.md) [y](#gone) `make gone` `apex run --gone`"
     )
     for test in (
         test_every_path_exists,

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from apex_tasks.settings import configs_folder, load_settings
+from tests.support.headings import anchor, anchors
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs"
@@ -21,11 +22,6 @@ LINKS = {
     },
     **{threshold.metric: f"docs/runbook.md#{threshold.runbook}" for threshold in load_settings().thresholds},
 }
-
-
-def anchor(heading: str) -> str:
-    """Fragment of a heading, as Git forges make it."""
-    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
 def sections(text: str) -> dict[str, str]:
@@ -42,8 +38,8 @@ SECTIONS = sections(RUNBOOK)
 
 
 def test_no_two_headings_share_a_fragment() -> None:
-    headings = re.findall(r"^#+ (.+)$", RUNBOOK, re.MULTILINE)
-    assert len({anchor(heading) for heading in headings}) == len(headings)
+    fragments = anchors(RUNBOOK)
+    assert len(set(fragments)) == len(fragments)
 
 
 @pytest.mark.parametrize("name", LINKS)
@@ -57,14 +53,6 @@ def test_every_alert_leads_to_its_section(name: str) -> None:
         assert section.count(part) == 1
     diagnosis = section.partition("**Diagnosis:**")[2].partition("**Fix:**")[0]
     assert re.search(r"`[^`]+`", diagnosis), "the diagnosis is a command or a value to look at"
-
-
-@pytest.mark.parametrize("document", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
-def test_every_link_into_a_document_leads_to_a_heading(document: Path) -> None:
-    for file, fragment in re.findall(r"\]\(([^)#]*)#([^)]+)\)", document.read_text()):
-        target = (document.parent / file) if file else document
-        headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
-        assert fragment in {anchor(heading) for heading in headings}
 
 
 def test_every_metric_and_command_of_the_runbook_exists(chain: Path) -> None:
