@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 # Okabe and Ito (2008): colors that color-blind eyes tell apart. Dash, hatch or a label says the same again.
@@ -72,7 +73,9 @@ def draw(name: str, says: str, height_inches: float, paint: Callable[[Figure], N
         for axes in figure.axes:
             axes.patch.set_visible(False)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        # Not savefig, which goes through a layout and a whole drawing first and throws that drawing away.
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)  # type: ignore[no-untyped-call]
     return _inline(buffer.getvalue(), name, says)
 
 
