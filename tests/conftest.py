@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
     from tests.support.small_market import SmallMarket
 
 
+@pytest.fixture(scope="module", autouse=True)
+def charts() -> Iterator[None]:
+    """Reports with outlines for charts; a folder or a module whose tests look at charts overrides this."""
+    from tests.support.outlined_charts import outlined_charts
+
+    with outlined_charts():
+        yield
+
+
 @pytest.fixture(scope="session")
 def market(tmp_path_factory: pytest.TempPathFactory) -> SmallMarket:
     """Small dataset and bundle; never to be changed."""
@@ -51,11 +61,13 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def chain(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with four consecutive months published; never to be changed."""
+    """A home with four consecutive months published, their charts outlined; never to be changed."""
+    from tests.support.outlined_charts import outlined_charts
     from tests.support.small_market import run_chain
 
     home = tmp_path_factory.mktemp("chain")
-    run_chain(market, home)
+    with outlined_charts():  # it outlives the module that asks first
+        run_chain(market, home)
     return home
 
 

@@ -63,6 +63,11 @@ def draw(name: str, says: str, height_inches: float, paint: Callable[[Figure], N
     paint
         Fills the figure.
     """
+    return _inline(figure_svg(name, height_inches, paint), name, says)
+
+
+def figure_svg(name: str, height_inches: float, paint: Callable[[Figure], None]) -> bytes:
+    """The SVG document that matplotlib makes of a figure; parameters as of `draw`."""
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's own fonts show the text
         mpl.rcdefaults()  # whatever a matplotlibrc says
@@ -76,7 +81,7 @@ def draw(name: str, says: str, height_inches: float, paint: Callable[[Figure], N
         # Not savefig, which goes through a layout and a whole drawing first and throws that drawing away.
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)  # type: ignore[no-untyped-call]
-    return _inline(buffer.getvalue(), name, says)
+    return buffer.getvalue()
 
 
 def plain(text: str) -> str:
