@@ -1,4 +1,4 @@
-"""Reports with their charts drawn, as in production."""
+"""Charts drawn as in production, and one home of reports with them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def charts() -> None:
 
 
 @pytest.fixture(scope="session")
-def chain(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with four consecutive months published, their charts drawn; never to be changed."""
+def drawn_chain(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home `chain` with its charts drawn; never to be changed."""
     home = tmp_path_factory.mktemp("drawn_chain")
     run_chain(market, home)
     return home

@@ -77,13 +77,13 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def august(chain: Path) -> Artifact:
-    return portfolio(chain, AUGUST)
+def august(drawn_chain: Path) -> Artifact:
+    return portfolio(drawn_chain, AUGUST)
 
 
 @pytest.fixture
-def july(chain: Path) -> Artifact:
-    return portfolio(chain, JULY)
+def july(drawn_chain: Path) -> Artifact:
+    return portfolio(drawn_chain, JULY)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_the_published_report_is_what_the_published_files_render_to(
 
 @pytest.mark.slow
 def test_another_process_with_another_home_renders_the_same_bytes(
-    chain: Path, august: Artifact, tmp_path: Path
+    drawn_chain: Path, august: Artifact, tmp_path: Path
 ) -> None:
     # A matplotlibrc of the reader's must not change a published file either.
     (tmp_path / "matplotlibrc").write_text("font.size: 30\nsvg.fonttype: path\naxes.grid: True\n")
@@ -119,7 +119,7 @@ def test_another_process_with_another_home_renders_the_same_bytes(
         "sys.stdout.buffer.write(render_report(read_run(august), august, july))\n"
     )
     rendered = subprocess.run(
-        [sys.executable, "-c", program, str(chain), str(AUGUST), str(JULY)],
+        [sys.executable, "-c", program, str(drawn_chain), str(AUGUST), str(JULY)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "MPLCONFIGDIR": str(tmp_path)},
         cwd=tmp_path,
         capture_output=True,
@@ -153,7 +153,7 @@ def test_it_shows_every_position_and_order(august: Artifact, document: dict[str,
         assert document["versions"][name] in page.cells
 
 
-def test_it_shows_what_changed_since_last_month(chain: Path, august: Artifact, july: Artifact) -> None:
+def test_it_shows_what_changed_since_last_month(august: Artifact, july: Artifact) -> None:
     page = Page(august.read_bytes("report.html"))
     before = august.read_json("book.json")["before"]["positions"]
     after = august.read_json("book.json")["orders"]["book"]["positions"]
@@ -291,9 +291,7 @@ def test_text_is_escaped(august: Artifact, july: Artifact, document: dict[str, A
 
 
 @pytest.mark.slow
-def test_codes_and_sectors_from_the_data_are_text_in_the_charts(
-    chain: Path, market: SmallMarket, tmp_path: Path
-) -> None:
+def test_codes_and_sectors_from_the_data_are_text_in_the_charts(market: SmallMarket, tmp_path: Path) -> None:
     evil = "<b onload=x>&\x01$\\frac{1}{2}$\n"
     renamed = {code: f"{code}<i>\x02$" for code in sorted(set(market.codes))}
     dataset = market.changed(
@@ -320,8 +318,8 @@ def test_a_document_that_lacks_something_is_an_error_not_a_blank(
 
 
 @pytest.mark.slow
-def test_ten_years_of_history_stay_a_small_page(chain: Path, tmp_path: Path) -> None:
-    october, september = portfolio(chain, OCTOBER), portfolio(chain, SEPTEMBER)
+def test_ten_years_of_history_stay_a_small_page(drawn_chain: Path, tmp_path: Path) -> None:
+    october, september = portfolio(drawn_chain, OCTOBER), portfolio(drawn_chain, SEPTEMBER)
     history = october.read_json("history.json")
     known, month = len(history["sessions"]), history["months"][-1]
     sessions = [dt.date(2016, 1, 1) + dt.timedelta(days=number) for number in range(2450)]
