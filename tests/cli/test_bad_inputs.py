@@ -124,7 +124,6 @@ def test_raw_mode_says_that_missing_values_leave_no_stock(
     assert "Raw mode takes no missing value" in refusal(apex(*score, "--normalization", "raw"))
 
 
-@pytest.mark.slow
 def test_missing_features_are_refused_in_strict_and_filled_otherwise(
     apex: Apex, market: SmallMarket, tmp_path: Path
 ) -> None:

@@ -166,7 +166,6 @@ def test_a_dry_run_leaves_nothing_published(apex: Apex, tmp_path: Path) -> None:
     assert "dry run, nothing published" in said
 
 
-@pytest.mark.slow
 def test_a_different_result_is_refused_and_a_reason_publishes_it(apex: Apex) -> None:
     assert apex("run", "--date", "2025-07-01", "--cold-start")[0] == 0
     changed = ("run", "--date", "2025-07-01", "--cold-start", "--top-k", "36", "--json")
@@ -286,7 +285,6 @@ def test_audit_verify_finds_a_change_and_exits_with_3(apex: Apex, tmp_path: Path
     }
 
 
-@pytest.mark.slow
 def test_approval_is_given_by_name_after_the_report_was_read(
     apex: Apex, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -319,7 +317,6 @@ def test_demo_data_and_features_make_a_dataset(apex: Apex, tmp_path: Path) -> No
     assert pq.read_metadata(target).num_rows == made["rows"]
 
 
-@pytest.mark.slow
 def test_the_home_of_the_environment_is_used(apex: Apex, tmp_path: Path) -> None:
     assert apex("run", "--date", "2025-07-01", "--cold-start")[0] == 0
     assert Store(tmp_path / "home").names("portfolio") == [str(dt.date(2025, 7, 1))]

@@ -94,7 +94,6 @@ def test_a_gap_is_refused_unless_it_starts_from_cash(market: SmallMarket, tmp_pa
     assert plan.portfolio_value_jpy == 10_000_000.0
 
 
-@pytest.mark.slow
 def test_cold_start_is_no_way_around_an_existing_book(
     market: SmallMarket, chain: Path, tmp_path: Path
 ) -> None:
@@ -103,7 +102,6 @@ def test_cold_start_is_no_way_around_an_existing_book(
     assert plan.parent == "2025-08-01/v1"
 
 
-@pytest.mark.slow
 def test_an_earlier_month_run_again_starts_from_its_own_parent(
     market: SmallMarket, chain: Path, tmp_path: Path
 ) -> None:
@@ -114,7 +112,6 @@ def test_an_earlier_month_run_again_starts_from_its_own_parent(
     assert published.already_published
 
 
-@pytest.mark.slow
 def test_a_republished_parent_is_the_newest_version(market: SmallMarket, tmp_path: Path) -> None:
     run(market, tmp_path, JULY, cold_start=True)
     run(market, tmp_path, JULY, cold_start=True, top_k=36, republish_reason="wider")
@@ -189,7 +186,6 @@ def test_a_split_does_not_change_what_the_portfolio_is_worth(
     )
 
 
-@pytest.mark.slow
 def test_an_unadjusted_split_does_change_it(market: SmallMarket, chain: Path, tmp_path: Path) -> None:
     held = next(iter(book(chain, SEPTEMBER)["before"]["positions"]))
     close = market.values("Close")
@@ -218,7 +214,6 @@ def test_a_buy_that_was_not_filled_is_told_and_not_held(
     assert bought.encode() in portfolio(tmp_path / "home", AUGUST).read_bytes("report.html")
 
 
-@pytest.mark.slow
 def test_a_held_stock_without_a_close_is_told_and_valued_at_its_last(
     market: SmallMarket, chain: Path, tmp_path: Path
 ) -> None:
@@ -233,7 +228,6 @@ def test_a_held_stock_without_a_close_is_told_and_valued_at_its_last(
     assert last["last_price_jpy"] == market.prices.loc[(day, held)]["Close"]
 
 
-@pytest.mark.slow
 def test_without_closes_of_the_fill_day_the_orders_count_as_estimated(
     market: SmallMarket, chain: Path, tmp_path: Path
 ) -> None:

@@ -186,7 +186,6 @@ def test_a_month_that_is_published_with_this_result_asks_nobody(asked: Asked) ->
     assert published_bytes(Path(asked.run.store.root)) == before
 
 
-@pytest.mark.slow
 def test_a_different_result_is_refused_before_anybody_is_asked(market: SmallMarket, asked: Asked) -> None:
     asked.decide(YES)
     asked.publish()

@@ -161,7 +161,6 @@ def test_a_different_result_is_refused_by_the_names_of_the_files(
     assert published_bytes(planned.home) == before
 
 
-@pytest.mark.slow
 def test_a_reason_makes_the_next_version_and_leaves_the_first(market: SmallMarket, planned: Planned) -> None:
     planned.publish()
     before = published_bytes(planned.home)
@@ -284,7 +283,6 @@ def test_two_processes_publish_one_version_and_one_record(
     assert audit.verify(planned.run.store) == audit.AuditReport(1, ())
 
 
-@pytest.mark.slow
 def test_two_homes_and_two_datasets_give_the_same_bytes_but_for_execution_json(
     market: SmallMarket, chain: Path, tmp_path: Path
 ) -> None:
@@ -354,7 +352,6 @@ def test_run_json_holds_what_determines_the_result(planned: Planned) -> None:
     assert published.manifest.identity == tuple(sorted(RESULTS))
 
 
-@pytest.mark.slow
 def test_a_remote_store_publishes_the_same(market: SmallMarket, chain: Path, tmp_path: Path) -> None:
     home = f"memory://{tmp_path.name}/home"
     for day in (JULY, AUGUST):

@@ -110,7 +110,6 @@ def test_a_dry_run_publishes_nothing(market: SmallMarket, chain: Path, tmp_path:
     assert stored.read_bytes("portfolio.csv") == portfolio(chain, JULY).read_bytes("portfolio.csv")
 
 
-@pytest.mark.slow
 def test_an_archive_gives_the_same_bytes_as_its_folder(
     market: SmallMarket, chain: Path, tmp_path: Path
 ) -> None:

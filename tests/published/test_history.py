@@ -98,7 +98,6 @@ def without_history(home: Path, rebalance: dt.date) -> None:
     (folder / "history.json").unlink()
 
 
-@pytest.mark.slow
 def test_a_parent_without_a_history_starts_one(market: SmallMarket, chain: Path, tmp_path: Path) -> None:
     home = home_after(chain, tmp_path / "home", JULY, AUGUST)
     without_history(home, AUGUST)

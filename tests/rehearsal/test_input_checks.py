@@ -24,8 +24,6 @@ from tests.support.small_market import (
     write_table,
 )
 
-pytestmark = pytest.mark.slow
-
 
 def test_bundle_verified_names_files_and_hash(deploy: Deploy) -> None:
     deployment = deploy()

@@ -16,8 +16,6 @@ from tests.support.small_market import (
     OCTOBER,
 )
 
-pytestmark = pytest.mark.slow
-
 
 def test_the_settings_in_force_are_named(
     deploy: Deploy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

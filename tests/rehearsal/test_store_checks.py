@@ -23,8 +23,6 @@ from tests.support.small_market import (
     run_chain,
 )
 
-pytestmark = pytest.mark.slow
-
 
 def test_a_store_is_written_locked_and_left_as_it_was(deploy: Deploy, tmp_path: Path) -> None:
     state, evidence = check_item("Store can be written and locked", deploy())

@@ -317,7 +317,6 @@ def test_a_document_that_lacks_something_is_an_error_not_a_blank(
         render_report(RunDocument.model_validate(document), august, july)
 
 
-@pytest.mark.slow
 def test_ten_years_of_history_stay_a_small_page(drawn_chain: Path, tmp_path: Path) -> None:
     october, september = portfolio(drawn_chain, OCTOBER), portfolio(drawn_chain, SEPTEMBER)
     history = october.read_json("history.json")

@@ -23,8 +23,6 @@ from tests.support.small_market import (
     run,
 )
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def home(chain: Path, tmp_path: Path) -> Path:
