@@ -66,7 +66,7 @@ def test_the_sections_forbid_extra_keys_and_change() -> None:
         with pytest.raises(ValidationError, match="Extra inputs"):
             kind.model_validate({**section.model_dump(), "surplus": 1})
     with pytest.raises(ValidationError, match="frozen"):
-        settings.home = "elsewhere"  # type: ignore[misc]
+        settings.home = "elsewhere"
 
 
 def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,7 @@ def test_a_replaced_file_is_the_old_one_or_the_new_one(tmp_path: Path, strike: o
     old, new = b"old\n" * 50, b"new\n" * 70
     path.write_bytes(old)
     seen = []
-    for _ in strike(lambda: write_file(path, new, durable=True)):  # type: ignore[operator]
+    for _ in strike(lambda: write_file(path, new, durable=True)):
         seen.append(path.read_bytes())
         path.write_bytes(old)
     assert set(seen) == {old, new}

@@ -24,7 +24,7 @@ SESSIONS = [AS_OF[day] for day in (JULY, AUGUST, SEPTEMBER, OCTOBER)]
 
 
 def forecaster(market: SmallMarket, last: dt.date = SESSIONS[-1], **ranking: object) -> Forecaster:
-    settings = small_settings("unused", ranking=RankingSettings(**ranking))  # type: ignore[arg-type]
+    settings = small_settings("unused", ranking=RankingSettings(**ranking))
     files = read_bundle(market.bundle, settings.bundle_limits)
     bundle = resolve_bundle(files, market.dataset, settings)
     checkpoint = load_checkpoint(files.contents[bundle.checkpoint_path], bundle.checkpoint_path)

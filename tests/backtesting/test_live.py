@@ -61,7 +61,7 @@ def run_request_from(
 
 
 def opened(market: SmallMarket, **given: object) -> Market:
-    return open_market(run_request_from(market, **given), CALENDAR)  # type: ignore[arg-type]
+    return open_market(run_request_from(market, **given), CALENDAR)
 
 
 @pytest.fixture(scope="module")

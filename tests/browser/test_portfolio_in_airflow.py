@@ -10,7 +10,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from local_airflow.processes import USER, EmbeddedAirflow
+from local_airflow.environment import USER
+from local_airflow.processes import EmbeddedAirflow
 from playwright.sync_api import Browser, FrameLocator, Page, expect
 
 from apex_tasks.demo.bundle import write_demo_bundle

@@ -135,7 +135,7 @@ def test_other_names_in_the_second_pass_exit_with_4(
             if description == smoke_test.SCORING_AGAIN and not done:
                 market.changed(dataset, rsi_14=market.values("rsi_14")[::-1].copy())
 
-        return run(request, calendar, replace_it)  # type: ignore[arg-type]
+        return run(request, calendar, replace_it)
 
     monkeypatch.setattr("apex_tasks.rehearsal.day_zero.smoke_test", interrupted)
     code, said, error = apex(*TODAY, "--dataset", dataset)

@@ -25,7 +25,7 @@ def dataset(path: Path, rows_per_day: dict[dt.date, int], **how: object) -> Path
 
 
 def check(path: Path, as_of: dt.date, **changes: float) -> Freshness:
-    return check_freshness(str(path), as_of, FreshnessSettings(**changes))  # type: ignore[arg-type]
+    return check_freshness(str(path), as_of, FreshnessSettings(**changes))
 
 
 def refused(freshness: Freshness) -> Refusal:

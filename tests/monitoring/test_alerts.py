@@ -25,7 +25,7 @@ def threshold(
 ) -> AlertThreshold:
     return AlertThreshold(
         metric=metric,
-        comparison=comparison,  # type: ignore[arg-type]
+        comparison=comparison,
         bound=bound,
         per_name=per_name,
         first_build_bound=first_build_bound,

@@ -15,9 +15,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from apex_tasks.monthly.run import run_month
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import StatsdSettings, configs_folder
-from tests.support.small_market import AUGUST, JULY, SmallMarket, month, run_month, small_settings
+from tests.support.small_market import AUGUST, JULY, SmallMarket, month, small_settings
 from tests.support.statsd_exporter_double import Mapper, Series, StatsdExporterDouble
 
 MAPPING = configs_folder() / "statsd" / "mapping.yaml"
@@ -62,7 +63,7 @@ def _run_everything(market: SmallMarket, home: Path, port: int) -> None:
         run_month(month(market, home, dt.date(2025, 9, 1), settings, dataset="nowhere"))
     broken = month(market, home, AUGUST, settings)
     with pytest.raises(ValidationError):
-        broken.infer(broken.validate_bundle(), None)  # type: ignore[arg-type]
+        broken.infer(broken.validate_bundle(), None)
 
 
 def _of_airflow() -> Iterator[Series]:

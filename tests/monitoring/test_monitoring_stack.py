@@ -21,6 +21,7 @@ import httpx
 import pytest
 import yaml
 
+from apex_tasks.monthly.run import run_month
 from apex_tasks.refusal import ThresholdBroken
 from apex_tasks.settings import AlertThreshold, ApexSettings, StatsdSettings, configs_folder
 from tests.support.debian_tools import installed
@@ -32,7 +33,6 @@ from tests.support.small_market import (
     SmallMarket,
     month,
     portfolio,
-    run_month,
     small_settings,
 )
 from tests.support.statsd_exporter_double import StatsdExporterDouble

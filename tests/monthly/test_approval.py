@@ -35,7 +35,7 @@ class Asked:
     """A month that is drafted and asks for an approval."""
 
     run: MonthlyRun
-    steps: tuple[Any, ...]
+    steps: Any
     draft: DraftReference
 
     @property
@@ -49,7 +49,8 @@ class Asked:
         self.run.decide(self.plan, self.draft, answer, attempt)
 
     def publish(self) -> PublishReference:
-        return self.run.publish(*self.steps[1:], self.draft)
+        _, panel, scores, plan = self.steps
+        return self.run.publish(panel, scores, plan, self.draft)
 
     def events(self) -> list[str]:
         assert audit.verify(self.run.store).problems == ()

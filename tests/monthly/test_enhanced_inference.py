@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 
 def run_document(home: Path, day: object) -> dict:
-    return portfolio(home, day).read_json("run.json")  # type: ignore[arg-type]
+    return portfolio(home, day).read_json("run.json")
 
 
 def model_scores(home: Path, day: object) -> pd.DataFrame:

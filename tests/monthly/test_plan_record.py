@@ -14,9 +14,9 @@ from tests.support.small_market import AUGUST, JULY, OCTOBER, SmallMarket, portf
 
 @pytest.mark.parametrize("day", [JULY, AUGUST, OCTOBER])
 def test_the_metrics_are_those_of_the_published_files(chain: Path, day: object) -> None:
-    metrics = run_document(chain, day)["metrics"]  # type: ignore[arg-type]
-    held, orders = table(chain, day, "portfolio.csv"), table(chain, day, "orders.csv")  # type: ignore[arg-type]
-    after = book(chain, day)["orders"]["book"]  # type: ignore[arg-type]
+    metrics = run_document(chain, day)["metrics"]
+    held, orders = table(chain, day, "portfolio.csv"), table(chain, day, "orders.csv")
+    after = book(chain, day)["orders"]["book"]
     assert (metrics["positions"], metrics["trades"]) == (len(held), len(orders))
     assert metrics["cost_jpy"] == pytest.approx(orders["cost_jpy"].sum(), rel=1e-12)
     assert metrics["cash_after_jpy"] == after["cash_jpy"]

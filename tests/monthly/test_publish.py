@@ -58,14 +58,15 @@ class Planned:
     """A month that only waits to be published."""
 
     run: MonthlyRun
-    steps: tuple[Any, ...]
+    steps: Any
 
     @property
     def home(self) -> Path:
         return Path(self.run.store.root)
 
     def publish(self) -> PublishReference:
-        return self.run.publish(*self.steps[1:], self.run.draft(*self.steps))
+        _, panel, scores, plan = self.steps
+        return self.run.publish(panel, scores, plan, self.run.draft(*self.steps))
 
 
 def plan_month(market: SmallMarket, home: Path, day: dt.date = JULY, **given: Any) -> Planned:

@@ -168,7 +168,7 @@ def test_a_request_survives_json_and_is_frozen() -> None:
     document = request.model_dump(mode="json")
     assert document["settings"]["ranking"]["top_k"] == 20
     with pytest.raises(ValidationError):
-        request.dry_run = True  # type: ignore[misc]
+        request.dry_run = True
     with pytest.raises(ValidationError):
         RunRequest.model_validate({**document, "speed": "high"})
     assert RunRequest.model_validate(document) == request

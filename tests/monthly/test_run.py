@@ -71,7 +71,7 @@ def test_nothing_after_the_as_of_session_changes_a_byte(
 ) -> None:
     home = home_after(chain, tmp_path / "home", AUGUST)
     for day in (JULY, SEPTEMBER):
-        dataset = future(market, AS_OF[day], tmp_path / f"{day}.parquet")  # type: ignore[operator]
+        dataset = future(market, AS_OF[day], tmp_path / f"{day}.parquet")
         run(market, home, day, dataset=str(dataset), cold_start=day == JULY)
         for name, data in results(home, day).items():
             assert data == portfolio(chain, day).read_bytes(name), (day, name)

@@ -26,7 +26,7 @@ def report(*comparisons: BenchmarkComparison, **intervals: tuple[float, float]) 
         first_marked=None,
         last_marked=None,
         sessions=0,
-        last_session="2025-10-10",  # type: ignore[arg-type]
+        last_session="2025-10-10",
         performance=None,
         intervals=intervals,
         comparisons=comparisons,

@@ -76,7 +76,7 @@ def test_a_chain_of_four_months_is_evaluated(market: SmallMarket, home: Path) ->
     assert (report.first_marked, report.last_marked) == (JULY, LAST_SESSION)
     found = {one.metric: one for one in report.comparisons}
     assert found[Metric.SHARPE].benchmark == 1.439
-    assert found[Metric.SHARPE].live == report.performance.sharpe_ratio  # type: ignore[union-attr]
+    assert found[Metric.SHARPE].live == report.performance.sharpe_ratio
     assert found[Metric.SHARPE].verdict is DeviationVerdict.DEVIATES
     assert {found[metric].verdict for metric in Metric if metric is not Metric.SHARPE} == {
         DeviationVerdict.NOT_COMPARABLE
@@ -90,7 +90,7 @@ def test_a_chain_of_four_months_is_evaluated(market: SmallMarket, home: Path) ->
     assert report.benchmarks_of == portfolio(home, OCTOBER).read_json("run.json")["hashes"]["bundle"]
     assert any(line.startswith("DEVIATES: Sharpe ratio") for line in said)
     low, high = report.intervals["sharpe_ratio"]
-    assert low < report.performance.sharpe_ratio < high  # type: ignore[union-attr, operator]
+    assert low < report.performance.sharpe_ratio < high
     assert set(report.intervals) == {"sharpe_ratio", "total_return", "win_rate"}
 
 

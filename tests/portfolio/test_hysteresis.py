@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apex_tasks.portfolio.hysteresis import Priority, select_with_hysteresis
+from apex_tasks.portfolio.hysteresis import select_with_hysteresis
+from apex_tasks.settings import Priority
 
 POOL = [f"{i:02d}" for i in range(1, 11)]  # 01 is the best
 

@@ -15,7 +15,7 @@ from real_data.rank_ics import month_scores
 from apex_tasks.bundle import read_bundle, resolve_bundle
 from apex_tasks.dataset.price_features import PRICE_FEATURES
 from apex_tasks.dataset.schema import open_dataset
-from apex_tasks.model.training import TrainingSettings
+from apex_tasks.model.training import TrainingSettings, train
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import BundleLimits
 from apex_tasks.store import Artifact, Store
@@ -155,11 +155,10 @@ def test_a_validation_year_judges_only_what_its_training_has_not_seen(evaluate, 
     monkeypatch.setattr(stages, "make_bundle", lambda *_: None)
     first, last = dt.date(2011, 10, 3), TRAIN_END
     asked = []
-    real_train = training.train
 
     def watched(dataset, plan, shape, dates, train_end, settings, **rest):
         asked.append((dates[-1], train_end))
-        return real_train(dataset, plan, shape, dates, train_end, settings, **rest)
+        return train(dataset, plan, shape, dates, train_end, settings, **rest)
 
     monkeypatch.setattr(training, "train", watched)
 

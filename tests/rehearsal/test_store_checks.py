@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 
 from apex_tasks.rehearsal import store_checks
 from apex_tasks.rehearsal.outcome import ItemState
-from apex_tasks.store import Store
+from apex_tasks.store import Store, write_file
 from tests.support.deployments import DONE, FAILED, OPEN, Deploy, check_item
 from tests.support.small_market import (
     AUGUST,
@@ -67,7 +67,7 @@ def test_room_is_counted_in_panels(
 ) -> None:
     deployment = deploy()
     assert deployment.panel_bytes == 120 * 180 * 89 * 4
-    usage = namedtuple("usage", "total used free")(0, 0, int(panels * deployment.panel_bytes))
+    usage = SimpleNamespace(total=0, used=0, free=int(panels * deployment.panel_bytes))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert check_item("Room for a year of panels", deployment)[0] is state
 
@@ -100,7 +100,6 @@ def test_the_book_to_start_from_is_named_or_a_cold_start_is_needed(
 def test_a_store_that_reads_back_something_else_fails(
     deploy: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = store_checks.write_file
-    monkeypatch.setattr(store_checks, "write_file", lambda path, content, **_: write(path, content[:-1]))
+    monkeypatch.setattr(store_checks, "write_file", lambda path, content, **_: write_file(path, content[:-1]))
     state, evidence = check_item("Store can be written and locked", deploy())
     assert (state, "reads back as something else" in evidence) == (FAILED, True)

@@ -86,7 +86,7 @@ def test_drawdowns_are_those_of_a_loop() -> None:
 def test_the_market_stands_still_where_it_has_no_return() -> None:
     history = History(
         months=(),
-        sessions=("2025-06-30", "2025-07-01", "2025-07-02", "2025-07-03"),  # type: ignore[arg-type]
+        sessions=("2025-06-30", "2025-07-01", "2025-07-02", "2025-07-03"),
         portfolio_value_jpy=(1, 1, 1, 1),
         market_returns=(None, 0.1, None, -0.5),
     )

@@ -47,5 +47,5 @@ def test_is_that_of_scipy_but_for_the_last_bit():
     for stocks in (3, 70, 3300):
         a, b = rng.normal(size=stocks), rng.normal(size=stocks).round(1)
         assert rank_ic(a, b) == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-15)
-    a, b = pd.Series([3.0, 1, 4, 1, 5]), pd.Series([2.0, 7, 1, 8, 2])
-    assert rank_ic(a, b) == pytest.approx(a.rank().corr(b.rank()))
+    left, right = pd.Series([3.0, 1, 4, 1, 5]), pd.Series([2.0, 7, 1, 8, 2])
+    assert rank_ic(left, right) == pytest.approx(left.rank().corr(right.rank()))

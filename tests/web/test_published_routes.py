@@ -37,7 +37,7 @@ def test_a_month_is_what_was_published(served: TestClient, chain: Path, rebalanc
     answer = served.get(f"/portfolio/{rebalance:%Y-%m}")
     assert answer.status_code == 200
     got = answer.json()
-    published = latest_version(Store(chain), rebalance)  # type: ignore[arg-type]
+    published = latest_version(Store(chain), rebalance)
     assert published is not None
     run_json = published.artifact.read_json("run.json")
     assert (got["rebalance_date"], got["as_of"]) == (str(rebalance), run_json["as_of"])

@@ -75,7 +75,7 @@ def test_a_few_hundred_stocks_do_not_drift_by_chance() -> None:
     flagged = 0
     for _ in range(40):
         before = [random.normal(size=(200, 20)) for _ in range(6)]
-        measured = measure_drift(range(20), before, random.normal(size=(200, 20)), SETTINGS)  # type: ignore[arg-type]
+        measured = measure_drift(range(20), before, random.normal(size=(200, 20)), SETTINGS)
         flagged += int(measured.drifted.sum())
     assert flagged == 0
 

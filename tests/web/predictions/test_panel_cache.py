@@ -72,7 +72,7 @@ def test_panels_of_other_versions_are_not_used_but_make_room(
 ) -> None:
     PanelCache(tmp_path, source, ROOM).build(inputs, DAYS[0])
     age(tmp_path, 1)
-    monkeypatch.setattr(panel_cache.apex_tasks, "__version__", "99.0.0")
+    monkeypatch.setattr("apex_tasks.__version__", "99.0.0")
     later = PanelCache(tmp_path, source, 1)
     assert later.find(inputs, DAYS[0]) is None
     later.build(inputs, DAYS[0])

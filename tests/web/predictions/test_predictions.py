@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from apex_tasks.monthly.score import score
 from apex_tasks.parameters import with_parameters
+from apex_tasks.settings import load_settings
 from tests.support import bundle_factory
 from tests.support.serving import client_of
 from tests.support.small_market import (
@@ -24,7 +25,6 @@ from tests.support.small_market import (
     LAST_SESSION,
     STOCKS,
     SmallMarket,
-    load_settings,
     replaced,
     write_table,
 )
