@@ -283,3 +283,18 @@ def test_the_order_of_the_mappings_is_irrelevant(situation, random):
         for c, a in ((current, adv), shuffled)
     )
     assert one == other
+
+
+def test_a_name_too_thin_for_the_step_is_reported_though_the_rest_takes_a_full_step():
+    held = {"13010": 0.5, "13020": 0.5}
+    tight = BASELINE.model_copy(update={"turnover_limit": 0.2, "min_weight": 0.25})
+    target = _target({"13010": 3.0, "13020": 2.0, "13030": 1.0}, held, settings=tight, top_k=3)
+    assert (dict(target.weights), target.alpha) == (held, 1.0)
+    assert target.dropped_turnover == ("13030",)
+
+
+def test_a_name_whose_weight_vanishes_is_reported_as_dropped():
+    still = BASELINE.model_copy(update={"turnover_limit": 1e-10, "min_alpha": 1e-10})
+    target = _target({"13010": 2.0, "13020": 1.0}, {"13010": 1.0}, settings=still, top_k=2)
+    assert dict(target.weights) == {"13010": 1.0}
+    assert target.dropped_turnover == ("13020",)
