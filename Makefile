@@ -32,10 +32,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	echo "Installed in $$SECONDS s."
 	@touch $@
 
-demo: $(INSTALLED) ## SYNTHETIC: data, model bundle, Airflow, one month published; once more changes nothing
+demo: $(INSTALLED) ## SYNTHETIC: data, model bundle, Airflow, one month published; a second run changes nothing
 	@$(BIN)/python scripts/demo.py
 
-backfill-demo: $(INSTALLED) ## SYNTHETIC: 22 months by `airflow backfill create`, minutes; goes on where it was stopped
+backfill-demo: $(INSTALLED) ## SYNTHETIC: 22 months by `airflow backfill create`, minutes; continues where it was stopped
 	@$(BIN)/python scripts/backfill_demo.py
 
 up: $(INSTALLED) ## SYNTHETIC: Airflow with the demo's bundle in the foreground; Ctrl-C stops it

@@ -1,4 +1,4 @@
-"""From nothing to a published month on a real Airflow, with synthetic data; once more changes nothing."""
+"""From nothing to a published month on a real Airflow, with synthetic data; a second run changes nothing."""
 
 from __future__ import annotations
 

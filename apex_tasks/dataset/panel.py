@@ -1,6 +1,6 @@
 """Panels: the windows of feature rows that the model reads, for one or many as-of dates.
 
-A window is a stock's own last `lookback` rows, so it stretches over a suspension. All windows lie in one
+A window is a stock's own last `lookback` rows, so it stretches over a suspension. All windows are views of one
 row store sorted by Code, then Date, where each is a run of consecutive rows; many dates share their rows.
 """
 

@@ -163,7 +163,7 @@ def read_plan(store: Store, plan: PlanReference) -> PlanDocument:
 def _parent(request: RunRequest, store: Store, calendar: TseCalendar) -> PublishedPortfolio | None:
     """The last published book, no older than the rebalance day before this one; None starts from cash.
 
-    A month that was published from cash starts from cash again: running it once more repeats it.
+    A month that was published from cash starts from cash again: running it again repeats it.
     """
     parent = last_published_before(store, request.rebalance_date)
     due = calendar.previous_rebalance_session(request.rebalance_date, request.settings.schedule.nth_session)

@@ -54,7 +54,7 @@ class Publication(StoredDocument):
     parent
         The portfolio that the orders start from; None from cash.
     run_id, republish_reason
-        Who published it, and why once more.
+        Who published it, and why again.
     """
 
     portfolio: str

@@ -99,7 +99,7 @@ def smoke_test(
     """Score the newest sessions of the dataset twice and compare.
 
     The first pass is a backtest's: one bundle, one panel that all sessions share. The second starts from the files
-    again for each session: bundle read and verified once more, a panel of that session alone, other batches, another
+    again for each session: bundle read and verified again, a panel of that session alone, other batches, another
     number of workers. A difference is no refusal: the report names it.
 
     Parameters

@@ -39,7 +39,7 @@ class Demo:
     Attributes
     ----------
     root
-        Holds the inputs, the store and Airflow; all of it can be made anew.
+        Holds the inputs, the store and Airflow; all of it can be made again.
     sessions
         TSE sessions of the synthetic market, up to `LAST_SESSION`.
     trained_until
@@ -143,7 +143,7 @@ MONTH_DEMO = Demo(REPO / ".demo")
 
 
 def task_failures(airflow: EmbeddedAirflow, run_id: str) -> list[str]:
-    """One text per failed task: its name, the end of its log, where the log lies."""
+    """One text per failed task: its name, the end of its log, where the log is stored."""
     lines = []
     for name, task in airflow.client.tasks(DAG_ID, run_id).items():
         if task["state"] in ("failed", "up_for_retry"):

@@ -39,7 +39,7 @@ from local_airflow.sessions import kill_session, stop_sessions
 CLI_SETTINGS = Path(__file__).with_name("cli_settings")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
-    # Task logs lie in the same folder that the API server reads, so nobody needs to serve them.
+    # Task logs are stored in the folder that the API server reads, so nobody needs to serve them.
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
@@ -202,7 +202,7 @@ class EmbeddedAirflow:
         self._lock.release()
 
     def restart(self, name: str, *, with_signal: signal.Signals = signal.SIGTERM) -> None:
-        """Stop one component, with SIGKILL as a crash would, and start it anew.
+        """Stop one component, with SIGKILL as a crash would, and start it again.
 
         Parameters
         ----------

@@ -31,7 +31,7 @@ def fetch(cache: Path) -> Path:
     """Download the source distribution with pip, unless the cache has it.
 
     pip compares the file with `SDIST_SHA256` before it runs anything of it (its build backend, which pip asks
-    for the metadata) and before it leaves it in the cache. `read_files` compares once more.
+    for the metadata) and before it leaves it in the cache. `read_files` compares again.
 
     Parameters
     ----------
