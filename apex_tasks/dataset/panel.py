@@ -15,12 +15,12 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from apex_tasks.dataset.features.feature_plan import FeaturePlan
 from apex_tasks.dataset.features.feature_reader import read_features
 from apex_tasks.dataset.keys import RowKeys, scan_keys
 from apex_tasks.dataset.normalization import cross_sectional_zscore
+from apex_tasks.dataset.parquet_reader import ParquetReader
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import DatasetFile
 from apex_tasks.settings import Normalization
@@ -152,7 +152,7 @@ def _days(
     groups, first_of_group = np.unique(keys.group[by_place], return_index=True)
     pieces = [by_place[first:last] for first, last in pairwise([*first_of_group, len(by_place)])]
 
-    def blocks(file: pq.ParquetFile) -> Iterator[tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]]:
+    def blocks(file: ParquetReader) -> Iterator[tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]]:
         for group, piece in zip(groups, pieces, strict=True):
             table = file.read_row_group(int(group), columns=list(plan.columns))
             yield read_features(table, plan, keys.row_in_group[piece])

@@ -12,14 +12,22 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from apex_tasks.dataset.parquet_reader import DECODE_ERRORS, ParquetReader, is_text
 from apex_tasks.refusal import Refusal
 
 DATE, CODE = "Date", "Code"
 CLOSE, VOLUME, TURNOVER_VALUE = "Close", "Volume", "TurnoverValue"
 ADJUSTMENT_CLOSE, SECTOR = "AdjustmentClose", "sector33_code"
 MARKET_COLUMNS = (CLOSE, VOLUME, TURNOVER_VALUE)
+TEXT_PATTERNS = {
+    CODE: r"\A[0-9A-Za-z][0-9A-Za-z._-]{0,31}\z",
+    SECTOR: r"\A([\pL\pN][\pL\pN ・.,&/()_-]{0,63}|-?)\z",
+}
+"""Codes and sectors that are safe in a table, a page and a file name: no formula, markup or control character."""
 SYNTHETIC_KEY = b"apex.synthetic"
 EPOCH = dt.date(1970, 1, 1)
+_FIRST_DAY, _LAST_DAY = (dt.date.min - EPOCH).days, (dt.date.max - EPOCH).days
+_PER_DAY = {"s": 86_400, "ms": 86_400 * 10**3, "us": 86_400 * 10**6, "ns": 86_400 * 10**9}
 
 
 @dataclass(frozen=True)
@@ -68,9 +76,9 @@ class DatasetFile:
         """Whether the file declares itself made up, as `apex demo-data` does."""
         return (self.schema.metadata or {}).get(SYNTHETIC_KEY) == b"true"
 
-    def open(self) -> pq.ParquetFile:
-        """Open for reading; Code decodes as a dictionary, which is ten times smaller than strings."""
-        return pq.ParquetFile(self.path, read_dictionary=[CODE])
+    def open(self) -> ParquetReader:
+        """Open for reading; Code and sector come as dictionaries of safe texts."""
+        return ParquetReader(self.path, TEXT_PATTERNS)
 
 
 def open_dataset(path: str | Path, numeric: Sequence[str] = ()) -> DatasetFile:
@@ -89,25 +97,8 @@ def open_dataset(path: str | Path, numeric: Sequence[str] = ()) -> DatasetFile:
         The file is missing, truncated or no parquet; a required column is missing or of the wrong type.
     """
     path = Path(path)
-    if not path.is_file():
-        raise Refusal(
-            "dataset is missing",
-            expected="a parquet file",
-            received="no such file" if not path.exists() else "not a file",
-            where=path,
-            remedy="Deliver the dataset, or point APEX_DATASET (or the run's parameter) at it.",
-        )
-    try:
-        metadata = pq.read_metadata(path)
-        schema = metadata.schema.to_arrow_schema()
-    except (pa.ArrowException, OSError) as error:
-        raise Refusal(
-            "dataset is not a readable parquet file",
-            expected="a complete parquet file",
-            received=f"{path.stat().st_size} bytes: {str(error).splitlines()[0]}",
-            where=path,
-            remedy="The copy was probably cut short: deliver the file again, under a new name, then rename it.",
-        ) from None
+    with ParquetReader(path) as reader:
+        metadata, schema = reader.metadata, reader.schema
     _check_types(path, schema, numeric)
     return DatasetFile(path, schema, metadata.num_rows, _row_groups(metadata))
 
@@ -128,7 +119,7 @@ def dates_as_days(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
     Raises
     ------
     Refusal
-        A date is null.
+        A date is null, has a time of day, or is beyond the years that a calendar has.
     """
     if column.null_count:
         raise Refusal(
@@ -138,9 +129,35 @@ def dates_as_days(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
             where=DATE,
             remedy="Drop or repair these rows where the dataset is made.",
         )
-    if not pa.types.is_date32(column.type):
-        column = column.cast(pa.date32(), safe=False)
-    return column.cast(pa.int32()).to_numpy()
+    days = column.cast(pa.int32()).to_numpy() if pa.types.is_date32(column.type) else _whole_days(column)
+    outside = (days < _FIRST_DAY) | (days > _LAST_DAY)
+    if outside.any():
+        raise Refusal(
+            f"dataset has {int(outside.sum())} dates that no calendar has",
+            expected=f"trading dates, years {dt.MINYEAR} to {dt.MAXYEAR}",
+            received=f"the first is {days[outside][0]} days after {EPOCH}",
+            where=DATE,
+            remedy="Drop or repair these rows where the dataset is made; a database writes its infinity this way.",
+        )
+    return np.asarray(days, dtype=np.int32)
+
+
+def _whole_days(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Days of timestamps, none of which has a time of day."""
+    unit = "ms" if pa.types.is_date64(column.type) else column.type.unit
+    per_day = _PER_DAY[unit]
+    days, rest = np.divmod(column.cast(pa.int64()).to_numpy(), per_day)
+    if rest.any():
+        first = int(np.flatnonzero(rest)[0])
+        seconds = int(rest[first]) * 86_400 // per_day
+        raise Refusal(
+            f"dataset has {np.count_nonzero(rest)} dates with a time of day",
+            expected="trading dates of Tokyo, 00:00 where they are timestamps",
+            received=f"{seconds // 3600:02d}:{seconds % 3600 // 60:02d} in row {first}, probably a shifted time zone",
+            where=DATE,
+            remedy="Convert to the trading date in Tokyo where the dataset is made (date32 leaves no doubt).",
+        )
+    return np.asarray(days)
 
 
 def _check_types(path: Path, schema: pa.Schema, numeric: Sequence[str]) -> None:
@@ -166,8 +183,7 @@ def _check_types(path: Path, schema: pa.Schema, numeric: Sequence[str]) -> None:
     date_type = types[DATE]
     if not (pa.types.is_date(date_type) or (pa.types.is_timestamp(date_type) and date_type.tz is None)):
         _refuse_type(path, DATE, "date32 (a timestamp without time zone is read as its date)", date_type)
-    code_type = types[CODE].value_type if pa.types.is_dictionary(types[CODE]) else types[CODE]
-    if not (pa.types.is_string(code_type) or pa.types.is_large_string(code_type)):
+    if not is_text(types[CODE]):
         _refuse_type(path, CODE, "string, such as 69370", types[CODE])
     for name in dict.fromkeys((*MARKET_COLUMNS, ADJUSTMENT_CLOSE, *numeric)):
         if name in types and not _is_numeric(types[name]):
@@ -193,17 +209,19 @@ def _row_groups(metadata: pq.FileMetaData) -> tuple[RowGroup, ...]:
     groups = []
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)
-        statistics = group.column(date_index).statistics
-        known = statistics is not None and statistics.has_min_max
-        groups.append(
-            RowGroup(
-                index,
-                group.num_rows,
-                _as_date(statistics.min) if known else None,
-                _as_date(statistics.max) if known else None,
-            )
-        )
+        groups.append(RowGroup(index, group.num_rows, *_date_range(group.column(date_index))))
     return tuple(groups)
+
+
+def _date_range(chunk: pq.ColumnChunkMetaData) -> tuple[dt.date | None, dt.date | None]:
+    """First and last date by the writer's statistics; those that Python cannot hold count as absent."""
+    try:
+        statistics = chunk.statistics
+        if statistics is None or not statistics.has_min_max:
+            return None, None
+        return _as_date(statistics.min), _as_date(statistics.max)
+    except DECODE_ERRORS:
+        return None, None
 
 
 def _as_date(value: dt.date | dt.datetime) -> dt.date:

@@ -78,7 +78,7 @@ def in_zone(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 BAD_DATASETS: dict[str, tuple[Callable[[SmallMarket, Path], None], str]] = {
-    "missing file": (missing, "dataset is missing: expected=a parquet file, received=no such file"),
+    "missing file": (missing, "dataset is missing: expected=one parquet file, received=no such file"),
     "truncated": (truncated, "dataset is not a readable parquet file"),
     "no parquet": (no_parquet, "dataset is not a readable parquet file"),
     "empty file": (empty_file, "expected=a complete parquet file, received=0 bytes"),

@@ -46,9 +46,33 @@ def test_dates_become_days(date_type: pa.DataType) -> None:
     assert [days_since_epoch(day) for day in days] == [-1, 0, 20392]
 
 
-def test_the_time_of_day_does_not_change_the_date() -> None:
-    moments = [dt.datetime(2025, 10, 31, 0, 0), dt.datetime(2025, 10, 31, 23, 59, 59, 999_999)]
-    assert dates_as_days(pa.chunked_array([pa.array(moments, pa.timestamp("us"))])).tolist() == [20392, 20392]
+MIDNIGHTS = [dt.datetime(2025, 10, 31), dt.datetime(1969, 12, 30)]
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp(unit) for unit in ("s", "ms", "us", "ns")] + [pa.date64()])
+def test_midnights_are_read_as_their_dates(kind: pa.DataType) -> None:
+    assert dates_as_days(pa.chunked_array([pa.array(MIDNIGHTS, kind)])).tolist() == [20392, -2]
+
+
+@pytest.mark.parametrize(
+    ("moment", "time"), [((2025, 10, 31, 23, 59, 59, 999_999), "23:59"), ((1969, 12, 30, 15), "15:00")]
+)
+def test_a_time_of_day_is_a_shifted_date_and_refused(moment: tuple[int, ...], time: str) -> None:
+    moments = pa.array([*MIDNIGHTS, dt.datetime(*moment)], pa.timestamp("us"))
+    with pytest.raises(Refusal, match="1 dates with a time of day") as caught:
+        dates_as_days(pa.chunked_array([moments]))
+    assert caught.value.received.startswith(f"{time} in row 2")
+
+
+@pytest.mark.parametrize("days", [2**31 - 1, -(2**31), -719_163, 2_932_897])
+def test_dates_that_no_calendar_has_are_refused(days: int, tmp_path: Path) -> None:
+    column = pa.array([20392, days], pa.int32()).cast(pa.date32())
+    with pytest.raises(Refusal, match="1 dates that no calendar has"):
+        dates_as_days(pa.chunked_array([column]))
+    table = pa.table({"Date": column, "Code": ["13010"] * 2, "Close": [1.0] * 2})
+    table = table.append_column("Volume", table["Close"]).append_column("TurnoverValue", table["Close"])
+    (group,) = open_dataset(write(table, tmp_path / "d.parquet")).row_groups
+    assert (group.first, group.last) == (None, None)  # Python has no such date
 
 
 def test_null_dates_are_refused() -> None:
@@ -109,7 +133,12 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     assert caught.value.received == "no such file"
     with pytest.raises(Refusal, match="dataset is missing") as caught:
         open_dataset(tmp_path)
-    assert caught.value.received == "not a file"
+    assert caught.value.received == "a folder"
+    (tmp_path / "year=2025").mkdir()
+    write(FRAME, tmp_path / "year=2025" / "part-0.parquet")
+    with pytest.raises(Refusal, match="dataset is missing") as caught:
+        open_dataset(tmp_path)
+    assert caught.value.received == "a folder of 1 parquet files: partitions have to be joined"
 
 
 @pytest.mark.parametrize("column", ["Date", "Code", "Close", "Volume", "TurnoverValue"])

@@ -9,7 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from apex_tasks.dataset.parquet_reader import is_text
 from apex_tasks.dataset.price_features.rolling import Grid
+from apex_tasks.dataset.schema import dates_as_days
 from apex_tasks.refusal import Refusal
 
 REQUIRED_COLUMNS = ("Date", "Code", "Close", "Volume", "TurnoverValue", "sector33_code")
@@ -175,7 +177,7 @@ def _with(prices: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
 def _dates(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.tz is None):
-        return column.cast(pa.date32(), safe=False)
+        return pa.chunked_array([pa.array(dates_as_days(column)).cast(pa.date32())])
     # A zoned timestamp at midnight in Tokyo is the day before in UTC: the date would have to be guessed.
     raise Refusal(
         "Date has the wrong type",
@@ -186,14 +188,8 @@ def _dates(column: pa.ChunkedArray) -> pa.ChunkedArray:
     )
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
 def _strings(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if not _is_text(column.type):
+    if not is_text(column.type):
         raise Refusal(
             f"{name} has the wrong type",
             expected="string",

@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
+from apex_tasks.dataset.parquet_reader import ParquetReader
 from apex_tasks.dataset.price_features.definitions import LEFT_OUT_FEATURES, PRICE_FEATURES
 from apex_tasks.dataset.price_features.engine import feature_columns, with_features
 from apex_tasks.dataset.price_features.rows import read_prices
+from apex_tasks.dataset.schema import TEXT_PATTERNS
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import write_file
 
@@ -99,18 +101,9 @@ def write_dataset(
 
 
 def _read(prices_file: Path) -> pa.Table:
-    try:
-        # ParquetFile reads this one file; a folder called Date=... above it must not add a column.
-        with pq.ParquetFile(prices_file) as source:
-            return source.read()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise Refusal(
-            "price file cannot be read",
-            expected="a parquet file",
-            received=f"{type(error).__name__}: {error}",
-            where=prices_file,
-            remedy="Give the path of a readable parquet file.",
-        ) from None
+    # One file is read, not a dataset; a folder called Date=... above it must not add a column.
+    with ParquetReader(prices_file, TEXT_PATTERNS, "price file") as source:
+        return source.read_row_groups(range(source.metadata.num_row_groups))
 
 
 def _write(dataset: pa.Table, out: Path, report: Callable[[float], None]) -> None:

@@ -120,9 +120,9 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_unreadable_prices_and_a_folder_as_output_are_refused(tmp_path: Path) -> None:
     (tmp_path / "prices.csv").write_text("Date,Code\n")
-    for prices in (tmp_path / "none.parquet", tmp_path / "prices.csv"):
-        with pytest.raises(Refusal, match="price file cannot be read"):
-            write_dataset(prices, tmp_path / "out.parquet")
+    for prices, fault in (("none.parquet", "is missing"), ("prices.csv", "is not a readable parquet file")):
+        with pytest.raises(Refusal, match=f"price file {fault}"):
+            write_dataset(tmp_path / prices, tmp_path / "out.parquet")
     with pytest.raises(Refusal, match="the name of a file"):
         write_dataset(tmp_path / "prices.csv", tmp_path)
 

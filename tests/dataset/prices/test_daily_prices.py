@@ -93,8 +93,8 @@ def test_adjustment(tmp_path: Path, close: float, adjusted: float, expected: flo
 def test_types_of_real_files(tmp_path: Path) -> None:
     frame = random_frame(3, []).assign(sector33_code=3050)
     plain = read(write(frame.assign(sector33_code="3050"), tmp_path / "plain.parquet"))
-    afternoon = pa.array([dt.datetime.combine(day, dt.time(15)) for day in frame["Date"]], pa.timestamp("us"))
-    table = as_table(frame).set_column(0, "Date", afternoon)
+    midnight = pa.array([dt.datetime.combine(day, dt.time()) for day in frame["Date"]], pa.timestamp("us"))
+    table = as_table(frame).set_column(0, "Date", midnight)
     table = table.set_column(1, "Code", table["Code"].cast(pa.large_string()))
     table = table.set_column(3, "Volume", table["Volume"].cast(pa.int64()))
     typed = read(write(table, tmp_path / "typed.parquet", row_group_size=10))
