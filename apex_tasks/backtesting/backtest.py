@@ -26,7 +26,6 @@ from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS, first_delist
 from apex_tasks.portfolio.monthly_plan import MonthlyPlan, Session, plan_month
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, SelectionSettings, Sessions, Timing
-from apex_tasks.store import file_sha256
 
 
 class BacktestRequest(FrozenModel):
@@ -88,7 +87,7 @@ class Market:
     @cached_property
     def dataset_sha256(self) -> str:
         """Hash of the dataset file, the same for every variant."""
-        return file_sha256(self.dataset.path)
+        return self.dataset.sha256
 
     @cached_property
     def days(self) -> list[dt.date]:

@@ -13,7 +13,6 @@ from apex_tasks.dataset.schema import (
     dates_as_days,
     day_from_epoch,
     days_since_epoch,
-    open_dataset,
 )
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import FreshnessSettings
@@ -75,7 +74,7 @@ class Freshness:
         )
 
 
-def check_freshness(path: str, as_of: dt.date, settings: FreshnessSettings) -> Freshness:
+def check_freshness(dataset: DatasetFile, as_of: dt.date, settings: FreshnessSettings) -> Freshness:
     """Look at the footer and the dates near the as-of session; no feature is decoded.
 
     A file that reaches beyond the as-of session is fine: a backfill looks at an earlier month, and nothing
@@ -84,14 +83,18 @@ def check_freshness(path: str, as_of: dt.date, settings: FreshnessSettings) -> F
     Raises
     ------
     Refusal
-        The file is missing or unreadable.
+        A row group is damaged, or the file is another one by now.
     """
-    dataset = open_dataset(path)
     counts, last_day = _rows_per_day(dataset, as_of, settings.trailing_sessions)
     rows = counts.pop(as_of, 0)
     before = [counts[day] for day in sorted(counts)][-settings.trailing_sessions :]
     return Freshness(
-        as_of, last_day, rows, float(np.median(before)) if before else 0.0, settings.min_row_ratio, str(path)
+        as_of,
+        last_day,
+        rows,
+        float(np.median(before)) if before else 0.0,
+        settings.min_row_ratio,
+        str(dataset.path),
     )
 
 

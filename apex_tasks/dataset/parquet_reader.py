@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from apex_tasks.dataset.file_identity import FileIdentity, require_same_file
 from apex_tasks.refusal import Refusal
 
 DECODE_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError)
@@ -33,19 +34,28 @@ class ParquetReader:
     patterns
         Text columns, each with the regular expression (RE2) that every text of a row must match. They come as
         dictionaries, ten times smaller than text.
+    identity
+        Of the file that it has to be; None: the one that is there now.
     what
         The file's name in messages.
 
     Raises
     ------
     Refusal
-        The file is missing or has no readable footer; a row group that is read is damaged, or has a text that
-        its column must not have.
+        The file is missing, is or becomes another one, or has no readable footer; a row group that is read is
+        damaged, or has a text that its column must not have.
     """
 
-    def __init__(self, path: Path, patterns: Mapping[str, str] | None = None, what: str = "dataset") -> None:
+    def __init__(
+        self,
+        path: Path,
+        patterns: Mapping[str, str] | None = None,
+        identity: FileIdentity | None = None,
+        what: str = "dataset",
+    ) -> None:
         self._path, self._patterns, self._what = path, patterns or {}, what
         _require_file(path, what)
+        self.identity = identity or FileIdentity.of(path)
         try:
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
             self._schema = self._file.metadata.schema.to_arrow_schema()
@@ -65,6 +75,7 @@ class ParquetReader:
                 where=path,
                 remedy="The copy was probably cut short: deliver it again, under a new name, then rename it.",
             ) from None
+        require_same_file(path, self.identity)
 
     def __enter__(self) -> Self:
         return self
@@ -109,6 +120,8 @@ class ParquetReader:
                 where=self._path,
                 remedy="Deliver the file again, under a new name, then rename it; check the disk that it was on.",
             ) from None
+        finally:
+            require_same_file(self._path, self.identity)
         return table
 
     def _checked_text(self, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from apex_tasks.dataset.file_identity import FileIdentity, require_same_file
 from apex_tasks.dataset.parquet_reader import DECODE_ERRORS, ParquetReader, is_text
 from apex_tasks.refusal import Refusal
+from apex_tasks.store import file_sha256
 
 DATE, CODE = "Date", "Code"
 CLOSE, VOLUME, TURNOVER_VALUE = "Close", "Volume", "TurnoverValue"
@@ -60,16 +63,38 @@ class DatasetFile:
         Rows in the file.
     row_groups
         Date ranges of the row groups, in file order.
+    identity
+        Of the file whose footer was read: every later look is at this one, or refused.
     """
 
     path: Path
     schema: pa.Schema
     n_rows: int
     row_groups: tuple[RowGroup, ...]
+    identity: FileIdentity
 
     def has(self, column: str) -> bool:
         """Whether the file has the column."""
         return column in self.schema.names
+
+    def require_columns(self, names: Sequence[str]) -> None:
+        """Refuse a file in which one of these columns is missing or not numeric.
+
+        Raises
+        ------
+        Refusal
+            The features were looked up in another file than this one, or a column holds no numbers.
+        """
+        missing = [name for name in names if not self.has(name)]
+        if missing:
+            raise Refusal(
+                f"dataset lacks {len(missing)} columns that the features were looked up in",
+                expected=", ".join(missing[:5]),
+                received="no such columns",
+                where=self.path,
+                remedy="The file was probably replaced between two steps: run again from validate-bundle.",
+            )
+        _check_numeric(self.path, self.schema, names)
 
     @property
     def synthetic(self) -> bool:
@@ -78,7 +103,24 @@ class DatasetFile:
 
     def open(self) -> ParquetReader:
         """Open for reading; Code and sector come as dictionaries of safe texts."""
-        return ParquetReader(self.path, TEXT_PATTERNS)
+        return ParquetReader(self.path, TEXT_PATTERNS, self.identity)
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hash of the file's content, in hex; computed once.
+
+        Raises
+        ------
+        Refusal
+            The file is another one than that whose footer was read.
+        """
+        found = file_sha256(self.path)
+        self.require_unchanged()
+        return found
+
+    def require_unchanged(self) -> None:
+        """Refuse when another file stands under the name by now; every reading does this by itself."""
+        require_same_file(self.path, self.identity)
 
 
 def open_dataset(path: str | Path, numeric: Sequence[str] = ()) -> DatasetFile:
@@ -98,9 +140,9 @@ def open_dataset(path: str | Path, numeric: Sequence[str] = ()) -> DatasetFile:
     """
     path = Path(path)
     with ParquetReader(path) as reader:
-        metadata, schema = reader.metadata, reader.schema
+        metadata, schema, identity = reader.metadata, reader.schema, reader.identity
     _check_types(path, schema, numeric)
-    return DatasetFile(path, schema, metadata.num_rows, _row_groups(metadata))
+    return DatasetFile(path, schema, metadata.num_rows, _row_groups(metadata), identity)
 
 
 def days_since_epoch(day: dt.date) -> int:
@@ -185,7 +227,12 @@ def _check_types(path: Path, schema: pa.Schema, numeric: Sequence[str]) -> None:
         _refuse_type(path, DATE, "date32 (a timestamp without time zone is read as its date)", date_type)
     if not is_text(types[CODE]):
         _refuse_type(path, CODE, "string, such as 69370", types[CODE])
-    for name in dict.fromkeys((*MARKET_COLUMNS, ADJUSTMENT_CLOSE, *numeric)):
+    _check_numeric(path, schema, (*MARKET_COLUMNS, ADJUSTMENT_CLOSE, *numeric))
+
+
+def _check_numeric(path: Path, schema: pa.Schema, names: Iterable[str]) -> None:
+    types = dict(zip(schema.names, schema.types, strict=True))
+    for name in dict.fromkeys(names):
         if name in types and not _is_numeric(types[name]):
             _refuse_type(path, name, "a float, integer or boolean column", types[name])
 

@@ -18,7 +18,6 @@ from apex_tasks.dataset.schema import DatasetFile, day_from_epoch
 from apex_tasks.model.patchtst import ModelShape
 from apex_tasks.model.training import TrainingResult, TrainingSettings
 from apex_tasks.settings import BundleLimits, configs_folder
-from apex_tasks.store import file_sha256
 
 FEATURE_GROUPS = ("core50", "plus30", "dmi_focus")
 HORIZONS = (1, 5, 10, 20)
@@ -93,7 +92,7 @@ def seal_bundle(
         "config": {"patch_multiplier": "auto (unset)"},
         "dataset": {
             "file": dataset.path.name,
-            "sha256": file_sha256(dataset.path),
+            "sha256": dataset.sha256,
             "features": shape.n_features,
             "date_range": f"{day_from_epoch(keys.days.min())} to {last_day}",
             "rows": len(keys.days),

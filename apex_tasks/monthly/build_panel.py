@@ -20,10 +20,10 @@ from apex_tasks.dataset.prices.daily_prices import check_units, read_prices
 from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.risk_factors import read_risk_factors
-from apex_tasks.dataset.schema import CODE, open_dataset
+from apex_tasks.dataset.schema import CODE, DatasetFile, open_dataset
 from apex_tasks.frozen_model import FrozenModel, StoredDocument
 from apex_tasks.settings import ApexSettings, FreshnessSettings, Normalization
-from apex_tasks.store import Artifact, ArtifactReference, FileWriter, Store, content_key, file_sha256
+from apex_tasks.store import Artifact, ArtifactReference, FileWriter, Store, content_key
 from apex_tasks.tables import parquet_bytes, read_table
 
 PANELS = "panels"
@@ -34,6 +34,8 @@ ROWS, WINDOWS, PRICES, FACTORS = PANEL_FILES = (
     "risk_factors.parquet",
 )
 WINDOW_START = "window_start"
+PANEL_FORMAT = 2
+"""Raised with every change of the code after which the same request gives another panel."""
 
 
 class PanelReference(ArtifactReference):
@@ -118,6 +120,7 @@ class PanelRequest(FrozenModel):
     def key(self, dataset_sha256: str) -> str:
         """Key of the panel in the store."""
         return content_key(
+            format=PANEL_FORMAT,
             dataset=dataset_sha256,
             as_of=self.as_of,
             lookback=self.lookback,
@@ -158,14 +161,14 @@ def build_panel(
     request: PanelRequest,
     store: Store,
     progress: ReportProgress | None = None,
-    dataset_sha256: str | None = None,
+    dataset: DatasetFile | None = None,
 ) -> PanelReference:
     """Build the as-of session's panel, or find it in the store.
 
     Parameters
     ----------
-    dataset_sha256
-        Hash of the dataset file where the caller knows it; it is computed otherwise.
+    dataset
+        The request's dataset where the caller has opened, and perhaps hashed, it already.
 
     Raises
     ------
@@ -173,11 +176,12 @@ def build_panel(
         The dataset lacks the as-of session, has duplicate or null keys, holds ranks for amounts, or leaves
         fewer eligible stocks than the bundle's `min_stocks_per_day`.
     """
-    sha256 = dataset_sha256 or file_sha256(open_dataset(request.dataset).path)
-    reference = find_panel(request, store, sha256)
+    dataset = dataset or open_dataset(request.dataset)
+    reference = find_panel(request, store, dataset.sha256)
     if reference is None:
-        key = request.key(sha256)
-        reference = _reference(key, _build(request, store, key, progress), sha256, cached=False)
+        key = request.key(dataset.sha256)
+        built = _build(request, dataset, store, key, progress)
+        reference = _reference(key, built, dataset.sha256, cached=False)
     request.require_supply(reference.eligible)
     return reference
 
@@ -215,10 +219,12 @@ def _reference(key: str, artifact: Artifact, dataset_sha256: str, *, cached: boo
     )
 
 
-def _build(request: PanelRequest, store: Store, key: str, progress: ReportProgress | None) -> Artifact:
+def _build(
+    request: PanelRequest, dataset: DatasetFile, store: Store, key: str, progress: ReportProgress | None
+) -> Artifact:
     as_of = request.as_of
-    dataset = open_dataset(request.dataset, numeric=request.plan.columns)
-    freshness = check_freshness(request.dataset, as_of, request.freshness)
+    dataset.require_columns(request.plan.columns)
+    freshness = check_freshness(dataset, as_of, request.freshness)
     if freshness.rows == 0:
         raise freshness.refusal()
     prices = read_prices(dataset, as_of - dt.timedelta(days=PRICE_HISTORY_DAYS), as_of)

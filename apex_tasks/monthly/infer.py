@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SCORES = "scores"
 FORECASTS = "forecasts.parquet"
+SCORES_FORMAT = 2
+"""Raised with every change of the code after which the same panel and model give other scores."""
 
 
 class ScoresReference(ArtifactReference):
@@ -79,6 +81,7 @@ def infer(
 def scores_key(bundle: ResolvedBundle, panel: PanelReference) -> str:
     """Key of the panel's scores in the store."""
     return content_key(
+        format=SCORES_FORMAT,
         panel=panel.content_hash,
         checkpoint=bundle.checkpoint_sha256,
         model=bundle.model.model_dump(mode="json"),

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.progress import ReportProgress
+from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monitoring import alerts
 from apex_tasks.monitoring.gauges import Gauge, bound_gauges, due_gauges, latency_gauges, metric_gauges
@@ -88,7 +89,8 @@ class MonthlyRun:
         Refusal
             The as-of session is missing or has too few rows.
         """
-        freshness = check_freshness(self.request.dataset, self.request.as_of, self.request.settings.freshness)
+        dataset = open_dataset(self.request.dataset)
+        freshness = check_freshness(dataset, self.request.as_of, self.request.settings.freshness)
         if not freshness.ready:
             raise freshness.refusal()
 

@@ -38,14 +38,15 @@ def score(
     Refusal
         Bundle or dataset are refused, the dataset lacks the session, or too few stocks are eligible.
     """
-    freshness = check_freshness(str(dataset), as_of, settings.freshness)
+    file = open_dataset(dataset)
+    freshness = check_freshness(file, as_of, settings.freshness)
     if freshness.rows == 0:
         raise freshness.refusal()
     files = read_bundle(bundle, settings.bundle_limits)
     resolved = resolve_bundle(files, dataset, settings)
     checkpoint = load_checkpoint(files.contents[resolved.checkpoint_path], resolved.checkpoint_path)
     panel = build_panel(
-        open_dataset(dataset),
+        file,
         resolved.plan,
         [as_of],
         lookback=resolved.lookback,

@@ -37,7 +37,7 @@ from apex_tasks.performance.stored_reports import DRIFT_FILE, PERFORMANCE_FILE, 
 from apex_tasks.published.portfolio import SCORES_FILE, PublishedPortfolio, published_months
 from apex_tasks.published.run_document import RunDocument
 from apex_tasks.refusal import Refusal
-from apex_tasks.store import Artifact, Store, canonical_json, content_key, file_sha256
+from apex_tasks.store import Artifact, Store, canonical_json, content_key
 from apex_tasks.tables import csv_bytes, read_table
 
 FORMAT = 1
@@ -78,8 +78,8 @@ def judge_performance(
         The dataset is another one than the ledger was marked with, or cannot be read; the ledger or a published month
         was changed in the store.
     """
-    _require_same_dataset(request.dataset, ledger.dataset_sha256)
-    evaluation = _Evaluation(request, ledger, store, calendar)
+    dataset = _require_same_dataset(request.dataset, ledger.dataset_sha256)
+    evaluation = _Evaluation(request, ledger, store, calendar, dataset)
     key = content_key(
         format=FORMAT,
         ledger=ledger.content_hash,
@@ -100,8 +100,9 @@ def judge_performance(
     )
 
 
-def _require_same_dataset(path: str, marked_sha256: str) -> None:
-    received = file_sha256(open_dataset(path).path)
+def _require_same_dataset(path: str, marked_sha256: str) -> DatasetFile:
+    dataset = open_dataset(path)
+    received = dataset.sha256
     if received != marked_sha256:
         raise Refusal(
             "the dataset was replaced since the ledger was marked",
@@ -110,6 +111,7 @@ def _require_same_dataset(path: str, marked_sha256: str) -> None:
             where=path,
             remedy="Clear mark_ledger and the step after it.",
         )
+    return dataset
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class _Evaluation:
     ledger: LedgerReference
     store: Store
     calendar: TseCalendar
+    dataset: DatasetFile
 
     @cached_property
     def months(self) -> list[PublishedPortfolio]:
@@ -144,14 +147,13 @@ class _Evaluation:
         artifact = self.store.get(LEDGERS, self.ledger.name)
         settings = self.request.settings
         ledger = read_ledger(artifact)
-        dataset = open_dataset(self.request.dataset)
-        features, missing_features = self._feature_drift(dataset)
+        features, missing_features = self._feature_drift(self.dataset)
         scores = self._score_drift()
         checks = (
             check_dataset(self.request.dataset, self.request.due, settings.freshness),
             self.integrity,
             check_market(
-                read_market_returns(dataset, self.ledger.last_session),
+                read_market_returns(self.dataset, self.ledger.last_session),
                 ledger.first_marked,
                 settings.performance.max_volatility_ratio,
             ),
@@ -216,7 +218,7 @@ class _Evaluation:
         earlier = reference_as_of(self.months, number, self.calendar, nth_session)
         newest = self.newest.as_of
         try:
-            dataset = open_dataset(dataset.path, numeric=kept.columns)
+            dataset.require_columns(kept.columns)
         except Refusal as refusal:
             return f"{refusal.what}: received {refusal.received}", missing
         found = read_session_features(dataset, kept, [newest, *earlier])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from apex_tasks.dataset.schema import open_dataset
+from apex_tasks.dataset.schema import DatasetFile, open_dataset
 from apex_tasks.dataset.session_days import last_session
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.performance.request import PerformanceRequest
@@ -32,7 +32,7 @@ from apex_tasks.published.ledger import (
     published_chain,
     read_published_ledger,
 )
-from apex_tasks.store import Artifact, Store, canonical_json, content_key, file_sha256
+from apex_tasks.store import Artifact, Store, canonical_json, content_key
 from apex_tasks.tables import csv_bytes
 
 FORMAT = 1
@@ -82,22 +82,21 @@ def mark_ledger(request: PerformanceRequest, store: Store) -> LedgerReference:
     """
     dataset = open_dataset(request.dataset)
     chain, _ = published_chain(store, request.until)
-    dataset_sha256 = file_sha256(dataset.path)
     first = chain[0].as_of
     last = max(last_session(dataset, request.until) or first, first)
     key = content_key(
         format=FORMAT,
-        dataset=dataset_sha256,
+        dataset=dataset.sha256,
         last_session=last,
         chain=[(portfolio.name, portfolio.content_hash) for portfolio in chain],
     )
     name = f"{last}-{key}"
     stored = store.find(LEDGERS, name)
-    artifact = stored or _mark(request, store, name, dataset_sha256, last, dataset.synthetic)
+    artifact = stored or _mark(request, store, name, dataset, last)
     return LedgerReference(
         name=name,
         content_hash=artifact.content_hash,
-        dataset_sha256=dataset_sha256,
+        dataset_sha256=dataset.sha256,
         last_session=last,
         cached=stored is not None,
         **artifact.details,
@@ -105,10 +104,10 @@ def mark_ledger(request: PerformanceRequest, store: Store) -> LedgerReference:
 
 
 def _mark(
-    request: PerformanceRequest, store: Store, name: str, dataset_sha256: str, last: dt.date, synthetic: bool
+    request: PerformanceRequest, store: Store, name: str, dataset: DatasetFile, last: dt.date
 ) -> Artifact:
-    ledger = read_published_ledger(store, request.dataset, request.until)
-    document = _document(ledger, dataset_sha256, last, synthetic)
+    ledger = read_published_ledger(store, dataset, request.until)
+    document = _document(ledger, dataset.sha256, last, dataset.synthetic)
     return store.write(
         LEDGERS,
         name,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from apex_tasks.dataset.prices.daily_prices import read_prices
 from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS, PriceHistory
-from apex_tasks.dataset.schema import open_dataset
+from apex_tasks.dataset.schema import DatasetFile
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import LedgerDay, carry_forward
 from apex_tasks.portfolio.orders import Orders
@@ -76,7 +76,9 @@ class PublishedLedger:
         )
 
 
-def read_published_ledger(store: Store, dataset: str, until: dt.date | None = None) -> PublishedLedger:
+def read_published_ledger(
+    store: Store, dataset: DatasetFile, until: dt.date | None = None
+) -> PublishedLedger:
     """Fill and mark every published month up to the dataset's last session.
 
     A month's orders fill at the closes of its rebalance day, and its book is marked until the as-of session of the
@@ -91,12 +93,11 @@ def read_published_ledger(store: Store, dataset: str, until: dt.date | None = No
     Raises
     ------
     Refusal
-        Nothing is published up to `until`, or the dataset cannot be read.
+        Nothing is published up to `until`, or the dataset is damaged or another file by now.
     """
-    file = open_dataset(dataset)
     chain, left_out = published_chain(store, until)
     first = chain[0].as_of
-    prices = read_prices(file, first - dt.timedelta(days=PRICE_HISTORY_DAYS), until or dt.date.max)
+    prices = read_prices(dataset, first - dt.timedelta(days=PRICE_HISTORY_DAYS), until or dt.date.max)
     history = PriceHistory(prices)
     sessions = history.sessions()
     last = max(sessions[-1] if sessions else first, first)

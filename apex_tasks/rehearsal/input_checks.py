@@ -9,7 +9,7 @@ import numpy as np
 from apex_tasks.bundle.channels import model_init_log
 from apex_tasks.bundle.manifest import FileStatus
 from apex_tasks.dataset.freshness import check_freshness
-from apex_tasks.dataset.schema import day_from_epoch
+from apex_tasks.dataset.schema import day_from_epoch, open_dataset
 from apex_tasks.rehearsal.deployment import Deployment
 from apex_tasks.rehearsal.outcome import ItemOutcome, StageVerdict, done, failed, still_open
 
@@ -82,7 +82,8 @@ def dataset_fresh(deployment: Deployment) -> ItemOutcome:
     """The as-of session of the next scheduled run is complete."""
     rebalance = deployment.next_rebalance
     as_of = deployment.calendar.as_of(rebalance)
-    freshness = check_freshness(deployment.request.dataset, as_of, deployment.request.settings.freshness)
+    dataset = open_dataset(deployment.request.dataset)
+    freshness = check_freshness(dataset, as_of, deployment.request.settings.freshness)
     evidence = f"rebalance {rebalance}, as-of {as_of}: "
     if not freshness.rows:
         due = "due" if as_of < deployment.request.today else "not yet due"

@@ -22,7 +22,6 @@ from apex_tasks.rehearsal.outcome import StageOutcome, verdict_on
 from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.rehearsal.score_comparison import SessionComparison, compare_passes
 from apex_tasks.settings import InferenceSettings
-from apex_tasks.store import file_sha256
 
 SCORING_AGAIN = "Scoring again"
 OTHER_BATCH_SIZES = (17, 31)
@@ -123,7 +122,6 @@ def score_together(
     request: RehearsalRequest, calendar: TseCalendar, progress: ReportProgress | None = None
 ) -> ScoredPass:
     """Score the newest sessions from one panel that they share."""
-    dataset_sha256 = file_sha256(open_dataset(request.dataset).path)
     market = open_market(request.whole_dataset, calendar, progress)
     sessions = market.days[-request.sessions :]
     if len(sessions) < request.sessions:
@@ -139,7 +137,7 @@ def score_together(
     market.scores.prepare(sessions)
     scores = {session: market.scores.ranked(session) for session in sessions}
     how = f"one panel of {len(sessions)} sessions, {_described(request.settings.inference)}"
-    return _scored_pass(how, market.bundle, dataset_sha256, scores)
+    return _scored_pass(how, market.bundle, market.dataset.sha256, scores)
 
 
 def score_independently(
@@ -148,7 +146,7 @@ def score_independently(
     """Score sessions one by one, each from the files, with other batches and workers."""
     inference = _other(request.settings.inference)
     settings = request.settings.model_copy(update={"inference": inference})
-    dataset_sha256 = file_sha256(open_dataset(request.dataset).path)
+    dataset = open_dataset(request.dataset)
     bundle = validate_bundle(request.bundle, request.dataset, settings)
     scores = {}
     for number, session in enumerate(sessions, start=1):
@@ -156,7 +154,8 @@ def score_independently(
         if progress:
             progress(SCORING_AGAIN, number, len(sessions))
     how = f"a panel per session, {_described(inference)}"
-    return _scored_pass(how, bundle, dataset_sha256, scores)
+    dataset.require_unchanged()
+    return _scored_pass(how, bundle, dataset.sha256, scores)
 
 
 def compare_scored_passes(first: ScoredPass, second: ScoredPass, top_k: int) -> SmokeReport:

@@ -28,11 +28,12 @@ class DatasetFreshSensor(BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once at the parquet footer and the rows per day near the as-of session."""
         from apex_tasks.dataset.freshness import check_freshness
+        from apex_tasks.dataset.schema import open_dataset
 
         with fail_on_refusal():
             request = run_request_from(context)
         try:
-            state = check_freshness(request.dataset, request.as_of, request.settings.freshness)
+            state = check_freshness(open_dataset(request.dataset), request.as_of, request.settings.freshness)
             refusal = None if state.ready else state.refusal()
         except Refusal as unreadable:
             refusal = unreadable

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from apex_tasks.backtesting.backtest import BacktestRequest, Market, backtest, open_market, replay
 from apex_tasks.backtesting.result import BacktestResult
 from apex_tasks.cli import app
+from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.daily_rows import daily_rows
 from apex_tasks.portfolio.orders import Orders
@@ -87,7 +88,7 @@ def test_orders_and_ledger_are_those_of_the_published_months(
         assert dict(done.plan.target.weights) == selection["target_weights"]
         assert list(done.plan.candidates.codes) == selection["candidates"]
 
-    ledger = read_published_ledger(Store(tmp_path), str(market.dataset))
+    ledger = read_published_ledger(Store(tmp_path), open_dataset(market.dataset))
     assert ledger.days == tuple(simulation.days)
     assert [month.fills for month in ledger.months] == [done.fills for done in simulation.rebalances]
     assert ledger.warnings == ()

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from apex_tasks.dataset.freshness import Freshness, check_freshness
+from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import FreshnessSettings
 from tests.support.random_dataset import as_table, weekdays, write
@@ -25,7 +26,7 @@ def dataset(path: Path, rows_per_day: dict[dt.date, int], **how: object) -> Path
 
 
 def check(path: Path, as_of: dt.date, **changes: float) -> Freshness:
-    return check_freshness(str(path), as_of, FreshnessSettings(**changes))
+    return check_freshness(open_dataset(path), as_of, FreshnessSettings(**changes))
 
 
 def refused(freshness: Freshness) -> Refusal:

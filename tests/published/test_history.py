@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.published import audit
 from apex_tasks.published.history import History
 from apex_tasks.published.ledger import read_published_ledger
@@ -50,7 +51,7 @@ def market_by_hand(market: SmallMarket, first: dt.date, last: dt.date) -> dict[d
 def test_values_are_those_of_the_ledger_session_by_session(market: SmallMarket, chain: Path) -> None:
     for month in REBALANCES[1:]:
         found = history(chain, month)
-        ledger = read_published_ledger(Store(chain), str(market.dataset), AS_OF[month])
+        ledger = read_published_ledger(Store(chain), open_dataset(market.dataset), AS_OF[month])
         days = {str(day.session): day.book.portfolio_value_jpy for day in ledger.days}
         assert found["sessions"] == [str(AS_OF[JULY]), *days]
         assert found["portfolio_value_jpy"][0] == 10_000_000.0

@@ -102,7 +102,7 @@ def write_dataset(
 
 def _read(prices_file: Path) -> pa.Table:
     # One file is read, not a dataset; a folder called Date=... above it must not add a column.
-    with ParquetReader(prices_file, TEXT_PATTERNS, "price file") as source:
+    with ParquetReader(prices_file, TEXT_PATTERNS, what="price file") as source:
         return source.read_row_groups(range(source.metadata.num_row_groups))
 
 

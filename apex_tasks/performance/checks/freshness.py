@@ -5,15 +5,16 @@ from __future__ import annotations
 import datetime as dt
 
 from apex_tasks.dataset.freshness import check_freshness
+from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.performance.checks.check import Check, CheckName, CheckVerdict
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import FreshnessSettings
 
 
-def check_dataset(dataset: str, due: dt.date, settings: FreshnessSettings) -> Check:
+def check_dataset(path: str, due: dt.date, settings: FreshnessSettings) -> Check:
     """Count the rows of the newest session due, as the monthly run's sensor does."""
     try:
-        state = check_freshness(dataset, due, settings)
+        state = check_freshness(open_dataset(path), due, settings)
     except Refusal as refusal:
         return Check(
             name=CheckName.FRESHNESS,

@@ -18,11 +18,10 @@ from apex_tasks.bundle.checkpoint import load_checkpoint
 from apex_tasks.bundle.manifest import verify_manifest
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.keys import scan_keys
-from apex_tasks.dataset.schema import day_from_epoch, open_dataset
+from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, open_dataset
 from apex_tasks.market.calendar import FIRST_DAY, LAST_DAY, TseCalendar
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings
-from apex_tasks.store import file_sha256
 from apex_tasks.web.file_fingerprint import Stamp, file_fingerprint
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class ServedInputs:
     stamp: tuple[Stamp, ...]
     bundle: ResolvedBundle
     weights: Mapping[str, Tensor]
-    dataset_sha256: str
+    dataset: DatasetFile
     sessions: tuple[dt.date, ...]
     default: dt.date | None
     last_day: dt.date
@@ -95,7 +94,7 @@ class InputSource:
         self.config = config
         self.settings = settings
         self.calendar = calendar
-        self._hashed: tuple[Stamp, str] | None = None
+        self._hashed: DatasetFile | None = None
 
     def stamp(self) -> tuple[Stamp, ...]:
         """State of all the files at this moment; takes a few microseconds a file."""
@@ -128,26 +127,27 @@ class InputSource:
         require_named(files, self.model, self.config)
         bundle = resolve_bundle(files, self.dataset, self.settings)
         weights = load_checkpoint(files.contents[bundle.checkpoint_path], bundle.checkpoint_path).state_dict
-        sha256 = self._dataset_sha256()
-        sessions, last_day = self._sessions(bundle)
+        dataset = self._opened()
+        sessions, last_day = self._sessions(bundle, dataset)
         return ServedInputs(
             stamp=stamp,
             bundle=bundle,
             weights=weights,
-            dataset_sha256=sha256,
+            dataset=dataset,
             sessions=sessions,
-            default=self._newest_complete(sessions),
+            default=self._newest_complete(sessions, dataset),
             last_day=last_day,
         )
 
-    def _dataset_sha256(self) -> str:
-        stamp = file_fingerprint(self.dataset)
-        if self._hashed is None or self._hashed[0] != stamp:
-            self._hashed = (stamp, file_sha256(self.dataset))
-        return self._hashed[1]
+    def _opened(self) -> DatasetFile:
+        """The dataset as it is now; an unchanged file keeps the hash that was computed of it."""
+        now = open_dataset(self.dataset)
+        if self._hashed is None or self._hashed.identity != now.identity:
+            self._hashed = now
+        return self._hashed
 
-    def _sessions(self, bundle: ResolvedBundle) -> tuple[tuple[dt.date, ...], dt.date]:
-        keys = scan_keys(open_dataset(self.dataset), dt.date.max)
+    def _sessions(self, bundle: ResolvedBundle, dataset: DatasetFile) -> tuple[tuple[dt.date, ...], dt.date]:
+        keys = scan_keys(dataset, dt.date.max)
         days, counts = np.unique(keys.days[keys.age >= bundle.lookback - 1], return_counts=True)
         supplied = [day_from_epoch(day) for day in days[counts >= bundle.min_stocks_per_day]]
         sessions = tuple(day for day in supplied if self._is_session(day))
@@ -164,9 +164,9 @@ class InputSource:
     def _is_session(self, day: dt.date) -> bool:
         return FIRST_DAY <= day <= LAST_DAY and self.calendar.is_session(day)
 
-    def _newest_complete(self, sessions: tuple[dt.date, ...]) -> dt.date | None:
+    def _newest_complete(self, sessions: tuple[dt.date, ...], dataset: DatasetFile) -> dt.date | None:
         for day in reversed(sessions[-COMPLETE_SEARCH:]):
-            if check_freshness(str(self.dataset), day, self.settings.freshness).ready:
+            if check_freshness(dataset, day, self.settings.freshness).ready:
                 return day
         return None
 

@@ -128,9 +128,9 @@ class PanelCache:
     def _find(self, inputs: ServedInputs, day: dt.date, *, repair: bool) -> CachedScores | None:
         """Find; `repair` removes what is damaged, which only the holder of the lock may do."""
         request = self._request(inputs, day)
-        panel_folder = looked_at = self._place(PANELS, request.key(inputs.dataset_sha256))
+        panel_folder = looked_at = self._place(PANELS, request.key(inputs.dataset.sha256))
         try:
-            panel = find_panel(request, self._store, inputs.dataset_sha256)
+            panel = find_panel(request, self._store, inputs.dataset.sha256)
             if panel is None:
                 return None
             looked_at = self._place(SCORES, scores_key(inputs.bundle, panel))
@@ -176,10 +176,10 @@ class PanelCache:
         return CachedScores(forecasts, panel, cached=False)
 
     def _build_panel(self, request: PanelRequest, inputs: ServedInputs) -> PanelReference:
-        found = find_panel(request, self._store, inputs.dataset_sha256)
+        found = find_panel(request, self._store, inputs.dataset.sha256)
         if found is None:
             logger.info("[Inference] Building panel cache...")
-        panel = build_panel(request, self._store, dataset_sha256=inputs.dataset_sha256)
+        panel = build_panel(request, self._store, dataset=inputs.dataset)
         folder = self._place(PANELS, panel.key)
         logger.info("[Inference] Panel cache %s: %s", "saved to" if found is None else "hit", folder)
         return panel

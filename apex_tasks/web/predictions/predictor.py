@@ -181,7 +181,7 @@ class Predictor:
             logger.info(
                 "Serving bundle %s, dataset %s up to %s",
                 inputs.bundle.bundle_sha256,
-                inputs.dataset_sha256,
+                inputs.dataset.sha256,
                 inputs.last_day,
             )
         return inputs
@@ -310,7 +310,7 @@ def _reply(
             bundle_version=None
             if inputs.bundle.bundle_version is None
             else str(inputs.bundle.bundle_version),
-            dataset_sha256=inputs.dataset_sha256,
+            dataset_sha256=inputs.dataset.sha256,
             cached=cached,
             synthetic=ranked.synthetic,
         )

@@ -21,6 +21,7 @@ from local_airflow.client import FINISHED
 from local_airflow.processes import EmbeddedAirflow
 
 from apex_tasks.backtesting.backtest import BacktestRequest, open_market, replay
+from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.demo.market import write_demo_data
 from apex_tasks.published import audit
 from apex_tasks.published.ledger import read_published_ledger
@@ -302,7 +303,7 @@ def test_the_live_backtest_is_the_backfill(world: World, story: Story) -> None:
         settings=settings,
     )
     simulation = replay(open_market(request, CALENDAR), settings)
-    ledger = read_published_ledger(Store(world.home), str(world.market.dataset))
+    ledger = read_published_ledger(Store(world.home), open_dataset(world.market.dataset))
     assert [done.rebalance.date for done in simulation.rebalances] == list(MONTHS)
     for done, month in zip(simulation.rebalances, ledger.months, strict=True):
         assert done.plan.orders == month.portfolio.orders()
