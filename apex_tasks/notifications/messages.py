@@ -196,6 +196,7 @@ def approval_wanted(
         (
             ("Answer until", f"{until.astimezone(TOKYO):%Y-%m-%d %H:%M} JST; then nothing is published"),
             *_plan_facts(summary),
+            *_deviations(summary),
             *((alert.metric, f"{alert}. {alert.remedy}") for alert in alerts),
             *(("Data warning", warning) for warning in summary.warnings),
             ("Run", run.run_id),
@@ -224,6 +225,16 @@ def _plan_facts(summary: MonthSummary) -> tuple[tuple[str, str], ...]:
     )
 
 
+def _deviations(summary: MonthSummary) -> tuple[tuple[str, str], ...]:
+    """In what the run went another way than the settings, and who started it; nothing for a usual month."""
+    told = (
+        ("Off-cycle", "" if summary.off_cycle is None else f"belongs to no month: {summary.off_cycle}"),
+        ("Overrides", "; ".join(summary.overrides)),
+    )
+    facts = tuple((label, text) for label, text in told if text)
+    return (*facts, ("Triggered by", summary.triggered_by)) if facts and summary.triggered_by else facts
+
+
 def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert], *, report_at: str) -> Notification:
     """Describe a month that ended well, and the alerts that did not stop it; `report_at`: where to read it."""
     # The published portfolios import NumPy: whoever describes a failure does not wait for that.
@@ -234,6 +245,7 @@ def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert], *, repor
         f"{summary.portfolio} {summary.verdict}: {'; '.join(map(str, alerts)) or _book(summary)}",
         (
             *_plan_facts(summary),
+            *_deviations(summary),
             *((alert.metric, f"{alert}. {alert.remedy}") for alert in alerts),
             *(("Data warning", warning) for warning in summary.warnings),
             ("Folder", f"{summary.folder}"),

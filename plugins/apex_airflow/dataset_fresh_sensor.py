@@ -28,9 +28,12 @@ class DatasetFreshSensor(BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once at the parquet footer and the rows per day near the as-of session."""
         from apex_tasks.dataset.freshness import check_freshness
+        from apex_tasks.monthly.admission import require_newest
+        from apex_tasks.store import Store
 
         with fail_on_refusal():
             request = run_request_from(context)
+            require_newest(request, Store(request.settings.home))
         try:
             state = check_freshness(request.dataset, request.as_of, request.settings.freshness)
             refusal = None if state.ready else state.refusal()
