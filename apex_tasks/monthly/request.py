@@ -98,8 +98,8 @@ def resolve_request(
     Raises
     ------
     Refusal
-        A parameter is unknown, out of range or locked, `as_of` is no session, in the future or of no month, `top_k` is
-        below the fewest names, or an input is not named.
+        A parameter is unknown, out of range or locked, `as_of` is no session, in the future or of no month, `top_k`
+        is below the fewest names, or an input is not named.
     """
     given = given_parameters(parameters, RUN_PARAMETERS)
     due = calendar.latest_rebalance_session(tokyo_date(moment), settings.schedule.nth_session)

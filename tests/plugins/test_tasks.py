@@ -29,6 +29,7 @@ from tests.support.small_market import AS_OF, CALENDAR, JULY, SmallMarket
 REFUSED = Refusal("it is wrong", expected="a", received="b", where="c", remedy="Repair it.")
 NAMES = (
     "as_of",
+    "off_cycle",
     "bundle",
     "dataset",
     "top_k",
@@ -145,7 +146,7 @@ def test_the_month_is_that_of_the_slot_or_of_the_moment(
     for found in (context(slot), context(late, logical_date=slot), context(late, as_of=str(AS_OF[JULY]))):
         request = run_request_from(found)
         assert (request.rebalance_date, request.as_of) == (JULY, AS_OF[JULY])
-    assert run_request_from(context(slot, top_k=7)).settings.ranking.top_k == 7
+    assert run_request_from(context(slot, top_k=12)).settings.ranking.top_k == 12
 
 
 def test_the_run_has_the_store_of_the_settings_and_the_name_of_airflow(
