@@ -12,7 +12,7 @@ from apex_tasks.market.calendar import TOKYO
 from apex_tasks.notifications.notification import Notification
 from apex_tasks.performance.checks.check import CheckVerdict
 from apex_tasks.published.run_document import Alert
-from apex_tasks.refusal import CheckFailed, Refusal, Rejected, ThresholdBroken, Unanswered
+from apex_tasks.refusal import CheckFailed, DatasetLate, Refusal, Rejected, ThresholdBroken, Unanswered
 from apex_tasks.settings import Severity
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def task_failed(run: Run, task_id: str, error: BaseException | None, log_url: st
         f"{run.dag_id} failed at {task_id}: {_story(error)}",
         (*_details(error), ("Run", run.run_id), ("Who is hit", run.impact)),
         _remedy(error),
-        (("Log", log_url), ("Run", run.url), ("Runbook", _runbook(run, _entry(error, task_id)))),
+        (("Log", log_url), ("Run", run.url), ("Runbook", _runbook(run, _entry(error)))),
     )
 
 
@@ -328,7 +328,7 @@ def _remedy(error: BaseException | None) -> str:
             return "Open the log: the traceback stands at its end. Clear the task once its cause is gone."
 
 
-def _entry(error: BaseException | None, task_id: str) -> RunbookEntry:
+def _entry(error: BaseException | None) -> RunbookEntry:
     if isinstance(error, ThresholdBroken):
         return RunbookEntry.THRESHOLD
     if isinstance(error, CheckFailed):
@@ -337,8 +337,10 @@ def _entry(error: BaseException | None, task_id: str) -> RunbookEntry:
         return RunbookEntry.REJECTED
     if isinstance(error, Unanswered):
         return RunbookEntry.UNANSWERED
+    if isinstance(error, DatasetLate):
+        return RunbookEntry.DATASET_LATE
     if isinstance(error, Refusal):
-        return RunbookEntry.DATASET_LATE if task_id == "dataset_fresh" else RunbookEntry.REFUSED
+        return RunbookEntry.REFUSED
     return RunbookEntry.KILLED if error is None else RunbookEntry.BUG
 
 

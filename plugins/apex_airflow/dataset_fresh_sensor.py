@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from apex_airflow.tasks import WAITING, fail_on_refusal, run_request_from
 from apex_tasks.market.calendar import TOKYO
-from apex_tasks.refusal import Refusal
+from apex_tasks.refusal import DatasetLate, Refusal
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,7 +23,7 @@ class DatasetFreshSensor(BaseSensorOperator):
     the task fails with the same.
     """
 
-    _refusal: Refusal
+    _refusal: DatasetLate
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once at the parquet footer and the rows per day near the as-of session."""
@@ -58,11 +58,11 @@ class DatasetFreshSensor(BaseSensorOperator):
                 raise self._refusal from None
 
 
-def _awaited(refusal: Refusal, context: Context) -> Refusal:
+def _awaited(refusal: Refusal, context: Context) -> DatasetLate:
     """The refusal, with the time of the first look."""
     ti = context["ti"]
     since = (ti.get_first_reschedule_date(context) or ti.start_date).astimezone(TOKYO)
-    return Refusal(
+    return DatasetLate(
         f"{refusal.what}, awaited since {since:%Y-%m-%d %H:%M} JST",
         expected=refusal.expected,
         received=refusal.received,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import getpass
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -129,6 +131,15 @@ def test_overrides_are_shown_with_who_runs(apex: Apex, tmp_path: Path) -> None:
     month = json.loads(said)
     assert month["overrides"] == ["top_k 20 instead of 35"]
     assert month["triggered_by"] == document["triggered_by"]
+
+
+@pytest.mark.parametrize("error", [KeyError("uid not found: 4711"), OSError("no username set")])
+def test_a_user_without_a_name_is_told_by_number(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def nobody() -> str:
+        raise error
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert user_name() == f"user {os.getuid()}"
 
 
 def test_what_is_approved_is_the_draft_that_was_read_also_with_overrides(

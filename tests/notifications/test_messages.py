@@ -74,6 +74,8 @@ def test_what_a_run_changed_is_told_with_who_triggered_it(ask: bool) -> None:
         (None, "infer", "failed at infer: its process was killed, or could not", RunbookEntry.KILLED),
         (MemoryError("no room"), "infer", "failed at infer: MemoryError: no room", RunbookEntry.BUG),
         (LATE, "dataset_fresh", "failed at dataset_fresh: dataset has no rows", RunbookEntry.DATASET_LATE),
+        # Refused at once: what the run asks for is at fault, not the delivery.
+        (REFUSAL, "dataset_fresh", "failed at dataset_fresh: checkpoint hash differs", RunbookEntry.REFUSED),
         (
             ThresholdBroken("stopped", expected="not m < 5", received="m = 4", where="w", remedy="Look."),
             "apply_costs",
