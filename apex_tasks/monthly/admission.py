@@ -63,9 +63,9 @@ def require_as_of(
         raise Refusal(
             f"{as_of} is the rebalance day; its as-of session is {calendar.as_of(as_of)}",
             expected=f"as_of {calendar.as_of(as_of)}, the session whose close decides",
-            received=f"as_of {as_of}, the session that trades",
+            received=f"as_of {as_of}, which would trade on {after}",
             where=WHERE,
-            remedy=f"Trigger the run again with as_of {calendar.as_of(as_of)}.",
+            remedy=f"Trigger the run again with as_of {calendar.as_of(as_of)}, or `apex run --date {as_of}`.",
         )
     require_known_close(as_of, now, calendar)
     if is_month and off_cycle is not None:
