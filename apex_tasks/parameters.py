@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
+from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings
 
@@ -24,6 +25,25 @@ SETTING_OF_PARAMETER = {
 WHERE = "run parameters"
 
 _Request = TypeVar("_Request", bound=BaseModel)
+
+
+class Override(FrozenModel):
+    """A parameter with which a run went another way than the settings.
+
+    Attributes
+    ----------
+    parameter
+        Its name.
+    value, setting
+        What the run used, and what the settings say; None: nothing.
+    """
+
+    parameter: str
+    value: JsonValue
+    setting: JsonValue
+
+    def __str__(self) -> str:
+        return f"{self.parameter} {_shown(self.value)} instead of {_shown(self.setting)}"
 
 
 def given_parameters(parameters: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
@@ -105,6 +125,49 @@ def with_parameters(settings: ApexSettings, given: Mapping[str, Any]) -> ApexSet
             for current in (getattr(settings, section),)
         }
     )
+
+
+def setting_behind(settings: ApexSettings, parameter: str) -> Any:
+    """What the settings say where a run does not give a parameter of `SETTING_OF_PARAMETER`."""
+    section, name = SETTING_OF_PARAMETER[parameter]
+    return getattr(getattr(settings, section), name)
+
+
+def require_unlocked(
+    locked: Collection[str], used: Mapping[str, JsonValue], otherwise: Mapping[str, JsonValue]
+) -> None:
+    """Refuse a run that changes what runs may not change.
+
+    Parameters
+    ----------
+    locked
+        Names of the parameters, see the setting `locked`.
+    used, otherwise
+        By parameter: what the run would use, and what it would use if it were not given.
+
+    Raises
+    ------
+    Refusal
+        A locked parameter makes a difference; all that do are named.
+    """
+    changed = sorted(name for name in locked if used[name] != otherwise[name])
+    if changed:
+        names = ", ".join(changed)
+        raise Refusal(
+            f"locked for runs: {names}",
+            expected=_pairs(changed, otherwise),
+            received=_pairs(changed, used),
+            where="setting locked",
+            remedy=f"Trigger the run again without {names}; only those who may change the settings can unlock them.",
+        )
+
+
+def _pairs(names: Iterable[str], values: Mapping[str, JsonValue]) -> str:
+    return ", ".join(f"{name} {_shown(values[name])}" for name in names)
+
+
+def _shown(value: JsonValue) -> str:
+    return "nothing" if value is None else str(value)
 
 
 def checked(request: type[_Request], fields: Mapping[str, Any]) -> _Request:

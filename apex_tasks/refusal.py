@@ -57,6 +57,10 @@ class CheckFailed(Refusal):
     exit_code = 4
 
 
+class DatasetLate(Refusal):
+    """The dataset was waited for and has not become complete in time."""
+
+
 class Rejected(Refusal):
     """A person has said no, so nothing is published."""
 

@@ -41,6 +41,9 @@ PARAMS = {
         "TSE session whose close decides; the next session trades. "
         "Empty: the session before the latest rebalance day."
     ),
+    "off_cycle": optional_text(
+        "Why as_of may be another session than the one before a rebalance day; no month starts from such a book."
+    ),
     **input_params(),
     "top_k": optional_count("Names to hold. Empty: the setting.", maximum=500),
     "horizon": Param(
@@ -59,7 +62,8 @@ PARAMS = {
         description="Wait for a person's approval before publishing. Untouched: the setting.",
     ),
     "republish_reason": optional_text(
-        "Why a published month may get a new version with a different result; kept in the audit trail."
+        "Why a published month may get a new version with a different result, or a month may be added behind a newer "
+        "one; kept in the audit trail."
     ),
     "cold_start": Param(
         False, type="boolean", description="Start from cash when last month has no published portfolio."

@@ -6,9 +6,9 @@ import pickle
 
 import pytest
 
-from apex_tasks.refusal import CheckFailed, Refusal, Rejected, ThresholdBroken, Unanswered
+from apex_tasks.refusal import CheckFailed, DatasetLate, Refusal, Rejected, ThresholdBroken, Unanswered
 
-KINDS = {Refusal: 3, ThresholdBroken: 4, CheckFailed: 4, Rejected: 3, Unanswered: 3}
+KINDS = {Refusal: 3, DatasetLate: 3, ThresholdBroken: 4, CheckFailed: 4, Rejected: 3, Unanswered: 3}
 
 
 def refusal(kind: type[Refusal] = Refusal) -> Refusal:

@@ -147,6 +147,7 @@ SEVERAL = {
         ("desk@example.com", "risk@example.com"),
         ("a@example.com",),
     ),
+    "locked": ("locked", ("approval", "policy"), ("top_k",)),
     "serve.api_key_hashes": ("serve: {api_key_hashes", ("a" * 64, "0" * 64), ("b" * 64,)),
 }
 
@@ -193,6 +194,16 @@ def test_a_user_id_may_be_a_number_in_yaml(tmp_path: Path, monkeypatch: pytest.M
     path.write_text("approvers: [7, ada]\n")
     monkeypatch.setenv("APEX_SETTINGS", str(path))
     assert load_settings().approvers == ("7", "ada")
+
+
+def test_a_locked_parameter_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a slip of the pen would leave open what was meant to be locked."""
+    monkeypatch.setenv("APEX_LOCKED", "approval,topk")
+    with pytest.raises(Refusal) as refused:
+        load_settings()
+    assert refused.value.received == "'topk'"
+    assert "'top_k'" in refused.value.expected
+    assert refused.value.where.endswith("or APEX_LOCKED")
 
 
 @pytest.mark.parametrize("text", ["abc", f"{'a' * 64}, {'A' * 64}", "a" * 65])

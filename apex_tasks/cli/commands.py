@@ -29,6 +29,7 @@ from apex_tasks.cli.options import (
     approval_by,
     given_input,
     given_settings,
+    user_name,
     write_result,
 )
 from apex_tasks.cli.performance import performance_app
@@ -150,10 +151,11 @@ def score_command(
 ) -> None:
     """Score and rank every eligible stock of one session."""
     from apex_tasks.market.calendar import TseCalendar
+    from apex_tasks.monthly.admission import require_known_close
     from apex_tasks.monthly.score import score
     from apex_tasks.tables import parquet_bytes
 
-    TseCalendar.load().require_session(as_of.date())
+    require_known_close(as_of.date(), dt.datetime.now(dt.UTC), TseCalendar.load())
     settings = given_settings(horizon=horizon, normalization=normalization, features_mode=features_mode)
     with progress_bars() as progress:
         ranked = score(
@@ -189,7 +191,15 @@ def run_command(
         typer.Option(metavar="'NAME: WHY'", help="Who has read the month's report and approves it, and why."),
     ] = None,
     republish_reason: Annotated[
-        str | None, typer.Option(help="Why a published month may get a new version.")
+        str | None,
+        typer.Option(help="Why a published month may get a new version, or an older one may be added."),
+    ] = None,
+    off_cycle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHY",
+            help="Why a book is made for a day that is no rebalance day; no month starts from it.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -207,6 +217,7 @@ def run_command(
     calendar = TseCalendar.load()
     parameters = {
         "as_of": calendar.as_of(date.date()),
+        "off_cycle": off_cycle,
         "bundle": bundle,
         "dataset": dataset,
         "top_k": top_k,
@@ -220,7 +231,9 @@ def run_command(
         "republish_reason": republish_reason,
     }
     moment = calendar.rebalance_instant(date.date())
-    request = resolve_request(parameters, moment=moment, settings=load_settings(), calendar=calendar)
+    now = dt.datetime.now(dt.UTC)
+    request = resolve_request(parameters, moment=moment, now=now, settings=load_settings(), calendar=calendar)
+    who = f"{user_name()} by apex run"  # no time: who reads a report and then approves it runs twice
     store = Store(request.settings.home)
     with progress_bars() as progress:
         plan, published = run_month(
@@ -228,13 +241,14 @@ def run_command(
                 request,
                 store,
                 calendar,
-                run_id=f"cli__{dt.datetime.now(dt.UTC).isoformat(timespec='seconds')}",
+                run_id=f"cli__{now.isoformat(timespec='seconds')}",
                 log=lambda message: print(message, file=sys.stderr),
                 progress=progress,
+                triggered_by=who,
             ),
             None if approve is None else approval_by(approve),
         )
-    show_month(summarize_month(request, plan, published, store), as_json)
+    show_month(summarize_month(request, plan, published, store, who), as_json)
 
 
 @app.command("calendar")

@@ -62,6 +62,8 @@ def show_month(month: MonthSummary, as_json: bool) -> None:
         "Cost": f"{month.cost_jpy:,.0f} JPY ({month.cost_bps:.2f} bps)",
         "Value": f"{month.portfolio_value_jpy:,.0f} JPY",
         "Starts from": month.parent or "cash",
+        **({"Off-cycle": month.off_cycle} if month.off_cycle else {}),
+        **({"Overrides": month.overrides} if month.overrides else {}),
         "Folder": month.folder or "-",
         "Notes": f"{len(month.alerts)} alerts, {len(month.warnings)} warnings",
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import getpass
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,6 +71,14 @@ def approval_by(given: str) -> ApprovalAnswer:
     return ApprovalAnswer(
         outcome=ApprovalOutcome.APPROVED, by=Person(id=name, name=name), at=dt.datetime.now(dt.UTC), note=note
     )
+
+
+def user_name() -> str:
+    """Name of the user who runs the command; the number where the system has no name for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def write_result(target: Path, content: bytes, what: str) -> None:

@@ -23,6 +23,8 @@ LAST_DAY = date(2099, 12, 31)
 """Last day the calendar answers for: up to here the computed equinoxes agree with a second formula."""
 REBALANCE_TIME = time(9)
 """The opening of a session, Tokyo time."""
+CLOSING_TIME = time(15, 30)
+"""The close of a session, Tokyo time, as the exchange has it since 5 November 2024; before that it was 15:00."""
 
 _YEAR_END = frozenset({(12, 31), (1, 1), (1, 2), (1, 3)})
 _CLOSURE_COLUMNS = ["date", "reason", "source"]
@@ -207,6 +209,17 @@ class TseCalendar:
         """
         self.require_session(day)
         return datetime.combine(day, REBALANCE_TIME, TOKYO)
+
+    def closing_instant(self, day: date) -> datetime:
+        """Return the moment at which the closes of the session `day` are known, time zone aware.
+
+        Raises
+        ------
+        Refusal
+            `day` is no session.
+        """
+        self.require_session(day)
+        return datetime.combine(day, CLOSING_TIME, TOKYO)
 
     def _nearest(self, day: date, step: timedelta) -> date | None:
         _require_known(day)

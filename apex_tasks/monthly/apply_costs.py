@@ -20,7 +20,7 @@ from apex_tasks.monthly.plan_record import plan_document, plan_metrics, portfoli
 from apex_tasks.monthly.request import RunRequest
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.ledger import CarriedBook, carry_forward
-from apex_tasks.portfolio.monthly_plan import Session, plan_month
+from apex_tasks.portfolio.monthly_plan import Session, plan_month, require_within_limits
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.portfolio.selection import ranked_scores
 from apex_tasks.published.history import FORMAT as HISTORY_FORMAT
@@ -34,7 +34,7 @@ from apex_tasks.published.portfolio import (
     BookDocument,
     PublishedPortfolio,
     last_published_before,
-    latest_version,
+    latest_of_kind,
 )
 from apex_tasks.published.run_document import PlanDocument
 from apex_tasks.refusal import Refusal
@@ -82,7 +82,8 @@ def apply_costs(
     Raises
     ------
     Refusal
-        Last month has no published book and the run is no cold start, or nothing can be held.
+        Last month has no published book and the run is no cold start, nothing can be held, or the plan goes beyond
+        the setting `limits`.
     ThresholdBroken
         A critical alert threshold is broken.
     """
@@ -116,6 +117,7 @@ def apply_costs(
         hysteresis=request.settings.enhanced.hysteresis,
     )
     alerts.stop_on_critical(broken, f"rebalance {request.rebalance_date}, as-of {request.as_of}")
+    require_within_limits(plan, request.settings.limits, request.rebalance_date)
     document = plan_document(request, panel, parent, carried, plan, prices, metrics, broken)
     key = content_key(
         panel=panel.content_hash,
@@ -169,7 +171,7 @@ def _parent(request: RunRequest, store: Store, calendar: TseCalendar) -> Publish
     due = calendar.previous_rebalance_session(request.rebalance_date, request.settings.schedule.nth_session)
     if parent is not None and parent.rebalance_date >= due:
         return parent
-    own = latest_version(store, request.rebalance_date)
+    own = latest_of_kind(store, request.rebalance_date, off_cycle=request.off_cycle is not None)
     if request.cold_start or (own is not None and own.run().parent is None):
         return None
     raise Refusal(

@@ -24,6 +24,7 @@ SETTINGS_OUTSIDE_RESULT = {
     "dataset",
     "approval",
     "approvers",
+    "locked",
     "inference",
     "performance",
     "notifications",
@@ -47,13 +48,19 @@ def draft(
     scores: ScoresReference,
     plan: PlanReference,
     store: Store,
+    triggered_by: str,
 ) -> DraftReference:
     """Describe a plan and render its report, or find both in the store.
 
     The key covers the plan, all settings and all versions, so that what was read is what is published.
+
+    Parameters
+    ----------
+    triggered_by
+        Who or what started the run; only told where the run has overrides or is off-cycle.
     """
     artifact = store.get(PLANS, plan.key)
-    run = _describe_run(request, bundle, panel, scores, plan, read_plan(store, plan))
+    run = _describe_run(request, bundle, panel, scores, plan, read_plan(store, plan), triggered_by)
     key = content_key(run=run.model_dump(mode="json"))
     written = store.find(DRAFTS, key) or _write(run, artifact, store, key)
     return DraftReference(key=key, content_hash=written.content_hash)
@@ -75,12 +82,16 @@ def _describe_run(
     scores: ScoresReference,
     plan: PlanReference,
     document: PlanDocument,
+    triggered_by: str,
 ) -> RunDocument:
-    """All that determines the result: nothing here depends on when, where or by whom it was computed."""
+    """All that determines the result: nothing of a usual month depends on when, where or by whom it was computed."""
     return RunDocument.model_validate(
         {
             **document.model_dump(mode="json"),
             "synthetic": bundle.synthetic or panel.synthetic,
+            "off_cycle": request.off_cycle,
+            "overrides": [override.model_dump(mode="json") for override in request.overrides],
+            "triggered_by": triggered_by if request.overrides or request.off_cycle else None,
             "hashes": {
                 "bundle": bundle.bundle_sha256,
                 "checkpoint": bundle.checkpoint_sha256,

@@ -30,6 +30,7 @@ from apex_tasks.published.run_document import (
     RunMetrics,
     SelectionRecord,
 )
+from apex_tasks.settings import Policy
 from apex_tasks.statistics.rank_ic import rank_ic
 from apex_tasks.tables import read_table
 
@@ -58,6 +59,7 @@ def plan_document(
             *_carried_warnings(parent, carried),
             *_neutralisation_warnings(plan),
             *_policy_warnings(plan.target),
+            *_top_k_warnings(request, plan),
             *_order_warnings(plan.orders),
         ),
         selection=_selection(plan),
@@ -203,6 +205,23 @@ def _neutralisation_warnings(plan: MonthlyPlan) -> list[str]:
 
 def _policy_warnings(target: TargetWeights) -> list[str]:
     return [f"the policy gave something up: {note}" for note in target.notes]
+
+
+def _top_k_warnings(request: RunRequest, plan: MonthlyPlan) -> list[str]:
+    """Where the baseline aims at fewer names than were asked for; the capped policy says so by its own notes."""
+    top_k, portfolio = request.settings.ranking.top_k, request.settings.portfolio
+    if portfolio.policy is not Policy.BASELINE:
+        return []
+    warnings = []
+    kept = plan.candidates.kept_count
+    if kept < top_k:
+        warnings.append(f"top_k {top_k} is more than there are candidates: {kept}")
+    if dropped := plan.target.dropped_min_weight:
+        warnings.append(
+            f"top_k {top_k} is more than min_weight {portfolio.min_weight:g} allows: aimed at "
+            f"{min(top_k, kept) - len(dropped)} names, {len(dropped)} were left out"
+        )
+    return warnings
 
 
 def _order_warnings(orders: Orders) -> list[str]:

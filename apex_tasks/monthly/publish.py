@@ -7,6 +7,7 @@ import platform
 
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.monitoring import alerts
+from apex_tasks.monthly.admission import require_newest
 from apex_tasks.monthly.apply_costs import PLANS, PlanReference
 from apex_tasks.monthly.approval import Decision, require_approval
 from apex_tasks.monthly.build_panel import PanelReference
@@ -21,6 +22,7 @@ from apex_tasks.published.portfolio import (
     RESULT_FILES,
     PortfolioDetails,
     PublishedPortfolio,
+    latest_of_kind,
     latest_version,
 )
 from apex_tasks.published.run_document import (
@@ -74,8 +76,8 @@ def publish(
     Raises
     ------
     Refusal
-        The draft is of another plan, the month is published with a different result and no reason is given, or the
-        run asks for an approval and there is none of exactly this plan and draft.
+        The draft is of another plan, the month is published with a different result or a later one is published and
+        no reason is given, or the run asks for an approval and there is none of exactly this plan and draft.
     """
     artifact = store.get(PLANS, plan.key)
     results = {name: artifact.read_bytes(name) for name in RESULT_FILES}
@@ -89,6 +91,7 @@ def publish(
         if same is not None:
             _record(store, same, parent, run_id, request.republish_reason)
             return _reference(same, already_published=True)
+        require_newest(request, store)
         approval = require_approval(store, plan, draft, run_id) if request.approval else None
         latest = latest_version(store, request.rebalance_date)
         number = 1 if latest is None else latest.version + 1
@@ -104,9 +107,9 @@ def publish(
                     _execution(request, panel, scores, run_id, approval).model_dump(mode="json")
                 ),
             },
-            details=PortfolioDetails(rebalance_date=request.rebalance_date, as_of=request.as_of).model_dump(
-                mode="json"
-            ),
+            details=PortfolioDetails(
+                rebalance_date=request.rebalance_date, as_of=request.as_of, off_cycle=request.off_cycle
+            ).model_dump(mode="json", exclude_none=True),
             identity=RESULT_FILES,
             durable=True,
         )
@@ -123,7 +126,7 @@ def find_published(request: RunRequest, plan: PlanReference, store: Store) -> Pu
     Refusal
         The month is published with a different result and no reason is given.
     """
-    latest = latest_version(store, request.rebalance_date)
+    latest = latest_of_kind(store, request.rebalance_date, off_cycle=request.off_cycle is not None)
     if latest is None:
         return None
     artifact = store.get(PLANS, plan.key)

@@ -16,6 +16,7 @@ from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monitoring import alerts
 from apex_tasks.monitoring.gauges import Gauge, bound_gauges, due_gauges, latency_gauges, metric_gauges
 from apex_tasks.monitoring.statsd import Metrics
+from apex_tasks.monthly.admission import require_newest
 from apex_tasks.monthly.apply_costs import PlanMetrics, PlanReference, apply_costs
 from apex_tasks.monthly.approval import ApprovalAnswer, Decision, decide, last_decision, record_decision
 from apex_tasks.monthly.build_panel import PanelReference, PanelRequest, build_panel
@@ -62,6 +63,8 @@ class MonthlyRun:
         TSE sessions.
     run_id
         Name of the run in the audit trail.
+    triggered_by
+        Who or what started it, for those who read of its overrides; by default the run.
     log
         Receives one line or block per step, for people.
     progress
@@ -74,6 +77,7 @@ class MonthlyRun:
     run_id: str
     log: Callable[[str], None] = print
     progress: ReportProgress | None = None
+    triggered_by: str | None = None
 
     @functools.cached_property
     def metrics(self) -> Metrics:
@@ -96,7 +100,14 @@ class MonthlyRun:
 
     @_measured
     def validate_bundle(self) -> str:
-        """Validate the bundle and keep it; return the handshake's key."""
+        """Validate the bundle and keep it; return the handshake's key.
+
+        Raises
+        ------
+        Refusal
+            A later month is published already, or the bundle is refused.
+        """
+        require_newest(self.request, self.store)
         key = resolve_and_store_bundle(self.request, self.store)
         self.log(self._bundle(key).settings_block())
         return key
@@ -176,6 +187,7 @@ class MonthlyRun:
             ScoresReference.model_validate(scores),
             PlanReference.model_validate(plan),
             self.store,
+            self.triggered_by or f"run {self.run_id}",
         )
 
     def awaits_approval(
@@ -288,15 +300,15 @@ class MonthlyRun:
         self._show([*metric_gauges(metrics), *bounds, Gauge("plan_timestamp_seconds", time.time())])
 
     def _show(self, gauges: list[Gauge]) -> None:
-        """Set gauges; they describe the newest month, so a dry run or an older month leaves them alone."""
-        if not self.metrics.on or self.request.dry_run:
+        """Set gauges of the newest month; a dry run, an off-cycle one or an older month leaves them alone."""
+        if not self.metrics.on or self.request.dry_run or self.request.off_cycle:
             return
         if all(day <= self.request.rebalance_date for day in published_dates(self.store)):
             self.metrics.gauges(gauges)
 
     def _show_due(self) -> None:
         """Tell when the month after the newest published one is due."""
-        if self.metrics.on:
+        if self.metrics.on and not self.request.off_cycle:
             newest = published_dates(self.store)[-1]
             self.metrics.gauges(due_gauges(newest, self.calendar, self.request.settings.schedule.nth_session))
 
@@ -323,6 +335,7 @@ def run_month(
     Refusal
         Of any step; or a person must approve and nobody has.
     """
+    require_newest(run.request, run.store)
     run.require_fresh_dataset()
     handshake = run.validate_bundle()
     panel = run.build_panel(handshake)

@@ -51,6 +51,10 @@ class MonthSummary(FrozenModel):
         Portfolio that the orders start from; None from cash.
     positions, turnover, cost_jpy, cost_bps, portfolio_value_jpy
         Size of the new book, one-way turnover (fraction), cost, and value before trading.
+    off_cycle, overrides
+        Why the book belongs to no month, None for a month's; and the parameters that differ from the settings.
+    triggered_by
+        Who or what started the run; None where nobody asked.
     alerts, warnings
         Broken thresholds that did not stop the run, and what a reader must know of the data.
     top
@@ -68,13 +72,20 @@ class MonthSummary(FrozenModel):
     cost_jpy: float
     cost_bps: float
     portfolio_value_jpy: float
+    off_cycle: str | None = None
+    overrides: tuple[str, ...] = ()
+    triggered_by: str | None = None
     alerts: tuple[str, ...]
     warnings: tuple[str, ...]
     top: tuple[TopName, ...]
 
 
 def summarize_month(
-    request: RunRequest, plan: PlanReference, published: PublishReference | None, store: Store
+    request: RunRequest,
+    plan: PlanReference,
+    published: PublishReference | None,
+    store: Store,
+    triggered_by: str | None = None,
 ) -> MonthSummary:
     """Read the plan back from the store and sum it up."""
     artifact = store.get(PLANS, plan.key)
@@ -96,6 +107,9 @@ def summarize_month(
         cost_jpy=document.metrics.cost_jpy,
         cost_bps=plan.cost_bps,
         portfolio_value_jpy=plan.portfolio_value_jpy,
+        off_cycle=request.off_cycle,
+        overrides=tuple(map(str, request.overrides)),
+        triggered_by=triggered_by,
         alerts=tuple(f"{alert.severity}: {alert.metric} = {alert.value:g}" for alert in document.alerts),
         warnings=document.warnings,
         top=tuple(TopName.model_validate(name) for name in best.where(best.notna(), None).to_dict("records")),

@@ -12,7 +12,7 @@ from apex_tasks.market.calendar import TOKYO
 from apex_tasks.notifications.notification import Notification
 from apex_tasks.performance.checks.check import CheckVerdict
 from apex_tasks.published.run_document import Alert
-from apex_tasks.refusal import CheckFailed, Refusal, Rejected, ThresholdBroken, Unanswered
+from apex_tasks.refusal import CheckFailed, DatasetLate, Refusal, Rejected, ThresholdBroken, Unanswered
 from apex_tasks.settings import Severity
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def task_failed(run: Run, task_id: str, error: BaseException | None, log_url: st
         f"{run.dag_id} failed at {task_id}: {_story(error)}",
         (*_details(error), ("Run", run.run_id), ("Who is hit", run.impact)),
         _remedy(error),
-        (("Log", log_url), ("Run", run.url), ("Runbook", _runbook(run, _entry(error, task_id)))),
+        (("Log", log_url), ("Run", run.url), ("Runbook", _runbook(run, _entry(error)))),
     )
 
 
@@ -196,6 +196,7 @@ def approval_wanted(
         (
             ("Answer until", f"{until.astimezone(TOKYO):%Y-%m-%d %H:%M} JST; then nothing is published"),
             *_plan_facts(summary),
+            *_deviations(summary),
             *((alert.metric, f"{alert}. {alert.remedy}") for alert in alerts),
             *(("Data warning", warning) for warning in summary.warnings),
             ("Run", run.run_id),
@@ -224,6 +225,16 @@ def _plan_facts(summary: MonthSummary) -> tuple[tuple[str, str], ...]:
     )
 
 
+def _deviations(summary: MonthSummary) -> tuple[tuple[str, str], ...]:
+    """In what the run went another way than the settings, and who started it; nothing for a usual month."""
+    told = (
+        ("Off-cycle", "" if summary.off_cycle is None else f"belongs to no month: {summary.off_cycle}"),
+        ("Overrides", "; ".join(summary.overrides)),
+    )
+    facts = tuple((label, text) for label, text in told if text)
+    return (*facts, ("Triggered by", summary.triggered_by)) if facts and summary.triggered_by else facts
+
+
 def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert], *, report_at: str) -> Notification:
     """Describe a month that ended well, and the alerts that did not stop it; `report_at`: where to read it."""
     # The published portfolios import NumPy: whoever describes a failure does not wait for that.
@@ -234,6 +245,7 @@ def published(run: Run, summary: MonthSummary, alerts: Sequence[Alert], *, repor
         f"{summary.portfolio} {summary.verdict}: {'; '.join(map(str, alerts)) or _book(summary)}",
         (
             *_plan_facts(summary),
+            *_deviations(summary),
             *((alert.metric, f"{alert}. {alert.remedy}") for alert in alerts),
             *(("Data warning", warning) for warning in summary.warnings),
             ("Folder", f"{summary.folder}"),
@@ -316,7 +328,7 @@ def _remedy(error: BaseException | None) -> str:
             return "Open the log: the traceback stands at its end. Clear the task once its cause is gone."
 
 
-def _entry(error: BaseException | None, task_id: str) -> RunbookEntry:
+def _entry(error: BaseException | None) -> RunbookEntry:
     if isinstance(error, ThresholdBroken):
         return RunbookEntry.THRESHOLD
     if isinstance(error, CheckFailed):
@@ -325,8 +337,10 @@ def _entry(error: BaseException | None, task_id: str) -> RunbookEntry:
         return RunbookEntry.REJECTED
     if isinstance(error, Unanswered):
         return RunbookEntry.UNANSWERED
+    if isinstance(error, DatasetLate):
+        return RunbookEntry.DATASET_LATE
     if isinstance(error, Refusal):
-        return RunbookEntry.DATASET_LATE if task_id == "dataset_fresh" else RunbookEntry.REFUSED
+        return RunbookEntry.REFUSED
     return RunbookEntry.KILLED if error is None else RunbookEntry.BUG
 
 

@@ -19,7 +19,17 @@ from apex_tasks.portfolio.neutralisation import Neutralised, neutralise
 from apex_tasks.portfolio.orders import Orders, estimate_orders
 from apex_tasks.portfolio.selection import SCORE, Candidates, rank_table, select_candidates
 from apex_tasks.portfolio.weights import TargetWeights, target_weights
-from apex_tasks.settings import ApexSettings, EnhancedSettings, Policy, SelectionSettings
+from apex_tasks.refusal import Refusal
+from apex_tasks.settings import (
+    ApexSettings,
+    EnhancedSettings,
+    LimitSettings,
+    Policy,
+    SelectionSettings,
+)
+
+WEIGHT_TOLERANCE = 1e-9
+"""By how much a weight may exceed its limit: the rounding of sums in float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +150,84 @@ def plan_month(
             current, target.weights, session.close_jpy, session.adv_jpy, costs, rebalance_date
         )
     return MonthlyPlan(ranked, neutralised, candidates, target, weights, orders)
+
+
+def require_within_limits(plan: MonthlyPlan, limits: LimitSettings, rebalance_date: dt.date) -> None:
+    """Refuse a plan that goes beyond what any month may, whatever was asked for.
+
+    Judged are the candidates and the book that the orders are expected to lead to.
+
+    Raises
+    ------
+    Refusal
+        One limit or more is broken; the first is described, with the number of all.
+    """
+    weights = plan.orders.book.weights()
+    broken = broken_limits(
+        limits,
+        names=len(weights),
+        largest_weight=max(weights.values(), default=0.0),
+        candidates=plan.candidates.kept_count,
+    )
+    if broken:
+        raise Refusal(
+            f"the plan goes beyond the limits of every month: {'; '.join(map(str, broken))}",
+            expected="; ".join(limit.expected for limit in broken),
+            received="; ".join(limit.received for limit in broken),
+            where=f"rebalance {rebalance_date}, settings {', '.join(limit.setting for limit in broken)}",
+            remedy="Ask for more names, or find out why so few stocks may be held; no parameter moves a limit.",
+        )
+
+
+@dataclass(frozen=True)
+class BrokenLimit:
+    """One of the setting `limits` that a plan goes beyond."""
+
+    setting: str
+    expected: str
+    received: str
+
+    def __str__(self) -> str:
+        return f"{self.received}, {self.expected}"
+
+
+def broken_limits(
+    limits: LimitSettings, *, names: int, largest_weight: float, candidates: int
+) -> tuple[BrokenLimit, ...]:
+    """Compare a plan with the limits.
+
+    Parameters
+    ----------
+    names
+        Names held after the trades.
+    largest_weight
+        Largest of their weights, a fraction of the portfolio.
+    candidates
+        Stocks that the gate let through.
+    """
+    judged = (
+        (
+            names < limits.least_names,
+            BrokenLimit("limits.least_names", f"at least {limits.least_names} names", f"{names} names"),
+        ),
+        (
+            not largest_weight <= limits.largest_weight + WEIGHT_TOLERANCE,
+            BrokenLimit(
+                "limits.largest_weight",
+                f"no weight above {limits.largest_weight:.2%}",
+                f"a weight of {largest_weight:.2%}",
+            ),
+        ),
+        (
+            candidates < limits.least_candidates,
+            BrokenLimit(
+                "limits.least_candidates",
+                f"at least {limits.least_candidates} candidates",
+                f"{candidates} candidates",
+            ),
+        ),
+    )
+    return tuple(limit for is_broken, limit in judged if is_broken)
 
 
 def _neutralise(ranked: pd.DataFrame, factors: pd.DataFrame, enhanced: EnhancedSettings) -> Neutralised:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from apex_tasks.frozen_model import StoredDocument
@@ -40,10 +41,17 @@ class BookDocument(StoredDocument):
 
 
 class PortfolioDetails(StoredDocument):
-    """What the manifest of a published month says of it."""
+    """What the manifest of a published month says of it.
+
+    Attributes
+    ----------
+    off_cycle
+        Why the book belongs to no month; None, and not written, for a month's.
+    """
 
     rebalance_date: dt.date
     as_of: dt.date
+    off_cycle: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,12 @@ class PublishedPortfolio:
     @property
     def as_of(self) -> dt.date:
         """Session whose close decided."""
-        return PortfolioDetails.model_validate(self.artifact.details).as_of
+        return self._details.as_of
+
+    @property
+    def off_cycle(self) -> str | None:
+        """Why it belongs to no month, so that no month starts from it; None for a month's portfolio."""
+        return self._details.off_cycle
 
     @property
     def content_hash(self) -> str:
@@ -95,14 +108,21 @@ class PublishedPortfolio:
         """The orders, estimated at the as-of close."""
         return self._book().orders
 
+    @property
+    def _details(self) -> PortfolioDetails:
+        return PortfolioDetails.model_validate(self.artifact.details)
+
     def _book(self) -> BookDocument:
         return self.artifact.read_document(BOOK_FILE, BookDocument)
 
 
 def published_months(store: Store, until: dt.date | None = None) -> list[PublishedPortfolio]:
-    """The newest complete version of every month, up to a rebalance date where one is given, oldest first."""
+    """The newest complete version of every month, up to a rebalance date where one is given, oldest first.
+
+    Books beside the months, published off-cycle, are none of them.
+    """
     days = [day for day in rebalance_dates(store) if until is None or day <= until]
-    return [found for day in days if (found := latest_version(store, day)) is not None]
+    return [found for day in days if (found := latest_of_month(store, day)) is not None]
 
 
 def published_dates(store: Store) -> list[dt.date]:
@@ -111,28 +131,47 @@ def published_dates(store: Store) -> list[dt.date]:
 
 
 def latest_version(store: Store, rebalance_date: dt.date) -> PublishedPortfolio | None:
-    """The newest complete version of a month, or None."""
+    """The newest complete version of a rebalance day, a month's or off-cycle, or None."""
+    return next(_versions(store, rebalance_date), None)
+
+
+def latest_of_month(store: Store, rebalance_date: dt.date) -> PublishedPortfolio | None:
+    """The newest complete version of a month, or None; what was published off-cycle on that day does not count."""
+    return next((found for found in _versions(store, rebalance_date) if found.off_cycle is None), None)
+
+
+def latest_of_kind(store: Store, rebalance_date: dt.date, *, off_cycle: bool) -> PublishedPortfolio | None:
+    """The newest complete version of a rebalance day that a run of this kind publishes again, or None."""
+    return (latest_version if off_cycle else latest_of_month)(store, rebalance_date)
+
+
+def _versions(store: Store, rebalance_date: dt.date) -> Iterator[PublishedPortfolio]:
+    """The complete versions of a rebalance day, newest first."""
     for number in reversed(version_numbers(store, rebalance_date)):
         artifact = store.find(PORTFOLIOS, str(rebalance_date), f"v{number}")
         if artifact is not None:
-            return PublishedPortfolio(rebalance_date, number, artifact)
-    return None
+            yield PublishedPortfolio(rebalance_date, number, artifact)
 
 
 def newest_of_month(store: Store, month: str) -> PublishedPortfolio | None:
     """The newest complete version of a month given as `YYYY-MM`, or None."""
     for day in reversed([day for day in rebalance_dates(store) if f"{day:%Y-%m}" == month]):
-        if (found := latest_version(store, day)) is not None:
+        if (found := latest_of_month(store, day)) is not None:
             return found
     return None
 
 
 def last_published_before(store: Store, rebalance_date: dt.date) -> PublishedPortfolio | None:
-    """The newest portfolio of an earlier rebalance date, or None."""
+    """The newest month's portfolio of an earlier rebalance date, or None."""
     for day in reversed([day for day in rebalance_dates(store) if day < rebalance_date]):
-        if (found := latest_version(store, day)) is not None:
+        if (found := latest_of_month(store, day)) is not None:
             return found
     return None
+
+
+def newest_published(store: Store) -> PublishedPortfolio | None:
+    """The portfolio of the newest published month, or None."""
+    return last_published_before(store, dt.date.max)
 
 
 def version_numbers(store: Store, rebalance_date: dt.date) -> list[int]:

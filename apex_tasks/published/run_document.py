@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from apex_tasks.dataset.features.feature_plan import FeaturePlan
 from apex_tasks.frozen_model import FrozenModel, StoredDocument
+from apex_tasks.parameters import Override
 from apex_tasks.settings import AlertThreshold, Normalization, SelectionSettings, Severity
 from apex_tasks.store import Artifact
 
@@ -159,6 +160,12 @@ class RunDocument(PlanDocument):
 
     Attributes
     ----------
+    off_cycle
+        Why the book belongs to no month; None for a month's.
+    overrides
+        Parameters with which the run went another way than the settings.
+    triggered_by
+        Who or what started a run with overrides or off-cycle, for those who read of them; None for a usual month.
     hashes
         SHA-256 by name: bundle, checkpoint, features, panel, scores, plan.
     versions
@@ -166,6 +173,9 @@ class RunDocument(PlanDocument):
     """
 
     synthetic: bool
+    off_cycle: str | None = None
+    overrides: tuple[Override, ...] = ()
+    triggered_by: str | None = None
     hashes: dict[str, str]
     bundle: BundleRecord
     settings: RunSettings

@@ -11,7 +11,7 @@ from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.keys import RowKeys, scan_keys
 from apex_tasks.dataset.schema import DatasetFile
 from apex_tasks.market.calendar import LAST_DAY, TseCalendar
-from apex_tasks.published.portfolio import latest_version
+from apex_tasks.published.portfolio import latest_of_month
 from apex_tasks.rehearsal.replay import MonthlyRehearsal
 from apex_tasks.rehearsal.request import RehearsalRequest
 from apex_tasks.rehearsal.smoke_test import SmokeReport
@@ -67,6 +67,6 @@ class Deployment:
         schedule, today = self.request.settings.schedule, self.request.today
         newest = self.calendar.latest_rebalance_session(today, schedule.nth_session)
         skipped = schedule.grace_days is not None and (today - newest).days > schedule.grace_days
-        if skipped or latest_version(self.store, newest) is not None:
+        if skipped or latest_of_month(self.store, newest) is not None:
             return self.calendar.next_rebalance_session(today, schedule.nth_session)
         return newest

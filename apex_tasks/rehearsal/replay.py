@@ -14,6 +14,7 @@ from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import FIRST_DAY, TseCalendar
 from apex_tasks.monitoring import alerts
+from apex_tasks.portfolio.monthly_plan import broken_limits
 from apex_tasks.published.run_document import Alert
 from apex_tasks.refusal import Refusal
 from apex_tasks.rehearsal.outcome import StageOutcome, verdict_on
@@ -43,6 +44,8 @@ class RehearsedMonth(FrozenModel):
         What the policy gave up.
     alerts
         Thresholds that the month breaks; a critical one would stop the live run.
+    limits
+        What of the setting `limits` it goes beyond; the live run would be refused.
     """
 
     rebalance_date: dt.date
@@ -57,12 +60,14 @@ class RehearsedMonth(FrozenModel):
     unfilled: tuple[str, ...]
     notes: tuple[str, ...]
     alerts: tuple[Alert, ...]
+    limits: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> list[str]:
         """What a reader must know of the month, one clause each."""
         return [
             *(str(alert) for alert in self.alerts),
+            *self.limits,
             *([] if self.filled else ["no closes of the day, orders count as estimated"]),
             *([f"{len(self.unfilled)} buys unfilled"] if self.unfilled else []),
             *self.notes,
@@ -75,7 +80,7 @@ class MonthlyRehearsal(StageOutcome):
     Attributes
     ----------
     problems
-        Missing and unexpected rebalances, critical thresholds.
+        Missing and unexpected rebalances, critical thresholds, broken limits.
     requested
         Months asked for; fewer are expected where the dataset does not reach back far enough.
     expected, missing, unexpected
@@ -211,6 +216,7 @@ def compare_with_calendar(
         for alert in month.alerts
         if alert.severity is Severity.CRITICAL
     ]
+    problems += [f"{month.rebalance_date}: {limit}" for month in months for limit in month.limits]
     return MonthlyRehearsal(
         verdict=verdict_on(problems),
         problems=tuple(problems),
@@ -256,6 +262,15 @@ def _rehearsed_month(
             settings.ranking.top_k,
             first_build=first_build,
             hysteresis=settings.enhanced.hysteresis,
+        ),
+        limits=tuple(
+            str(broken)
+            for broken in broken_limits(
+                settings.limits,
+                names=len(row.weights),
+                largest_weight=max(row.weights.values(), default=0.0),
+                candidates=row.candidate_kept,
+            )
         ),
     )
 

@@ -20,6 +20,24 @@ class FeaturesMode(StrEnum):
     DROP_MISSING = "drop-missing"
 
 
+class RunParameter(StrEnum):
+    """What a monthly run may be given; the setting `locked` names those that it may not."""
+
+    AS_OF = "as_of"
+    OFF_CYCLE = "off_cycle"
+    BUNDLE = "bundle"
+    DATASET = "dataset"
+    TOP_K = "top_k"
+    HORIZON = "horizon"
+    NORMALIZATION = "normalization"
+    FEATURES_MODE = "features_mode"
+    POLICY = "policy"
+    DRY_RUN = "dry_run"
+    APPROVAL = "approval"
+    REPUBLISH_REASON = "republish_reason"
+    COLD_START = "cold_start"
+
+
 class Priority(StrEnum):
     """Which names give way when more qualify under hysteresis than may be kept."""
 

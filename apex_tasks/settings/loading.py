@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from apex_tasks.refusal import Refusal
+from apex_tasks.settings.choices import RunParameter
 from apex_tasks.settings.comma_separated import CommaSeparated, Name
 from apex_tasks.settings.sections import (
     AlertThreshold,
@@ -25,6 +26,7 @@ from apex_tasks.settings.sections import (
     EnhancedSettings,
     FreshnessSettings,
     InferenceSettings,
+    LimitSettings,
     NotificationSettings,
     PerformanceSettings,
     PortfolioSettings,
@@ -68,11 +70,17 @@ class ApexSettings(BaseSettings):
         description="Ids of the Airflow users who alone may approve, separated by commas; unset: all who may edit "
         "the DAG's runs.",
     )
+    locked: CommaSeparated[RunParameter] = Field(
+        (),
+        description="Parameters that a run may not change, separated by commas: approval, bundle, dataset, policy "
+        "or any other of `apex_monthly_rebalance`.",
+    )
     schedule: ScheduleSettings = ScheduleSettings()
     freshness: FreshnessSettings = FreshnessSettings()
     ranking: RankingSettings = RankingSettings()
     selection: SelectionSettings = SelectionSettings()
     portfolio: PortfolioSettings = PortfolioSettings()
+    limits: LimitSettings = LimitSettings()
     enhanced: EnhancedSettings = EnhancedSettings()
     inference: InferenceSettings = InferenceSettings()
     performance: PerformanceSettings = PerformanceSettings()

@@ -156,6 +156,20 @@ class PerformanceSettings(FrozenModel):
     )
 
 
+class LimitSettings(FrozenModel):
+    """What no month may go beyond, whatever a run asks for: no parameter of a run changes these."""
+
+    least_names: Annotated[int, Field(ge=1)] = Field(
+        10, description="Fewest names of a book; a smaller top_k is refused at once, a smaller plan too."
+    )
+    largest_weight: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.25, description="Largest weight of one name; a plan with a larger one is refused."
+    )
+    least_candidates: Annotated[int, Field(ge=1)] = Field(
+        15, description="Fewest candidates that a plan is made of, however few names are asked for."
+    )
+
+
 class BundleLimits(FrozenModel):
     """Bounds on what a bundle may unpack to."""
 

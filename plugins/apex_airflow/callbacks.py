@@ -38,6 +38,7 @@ from apex_airflow.tasks import (
     attempt_of,
     refusal_from,
     run_request_from,
+    triggered_by,
 )
 from apex_tasks.settings import DeadlineSettings, Severity, load_settings
 
@@ -144,7 +145,7 @@ def approval_question(context: Context, plan: StepResult, until: dt.datetime) ->
     run = _run(ti.dag_id, ti.run_id)
     return approval_wanted(
         run,
-        summarize_month(request, planned, None, store),
+        summarize_month(request, planned, None, store, triggered_by(context)),
         alerts_of(planned, store),
         until=until,
         report_at=_report_at(run),
@@ -177,7 +178,7 @@ def notify_published(context: Context) -> None:
         *alerts_of(plan, store),
         *evaluate_latency(request.settings.thresholds, scores.latency_ms, cached=scores.cached),
     ]
-    summary = summarize_month(request, plan, publication, store)
+    summary = summarize_month(request, plan, publication, store, triggered_by(context))
     run = _run(ti.dag_id, ti.run_id)
     notification = published(run, summary, alerts, report_at=_report_at(run))
     deliver(notification, _sent_log(context), PUBLISHED)

@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from apex_airflow.tasks import WAITING, fail_on_refusal, run_request_from
 from apex_tasks.market.calendar import TOKYO
-from apex_tasks.refusal import Refusal
+from apex_tasks.refusal import DatasetLate, Refusal
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,15 +23,18 @@ class DatasetFreshSensor(BaseSensorOperator):
     the task fails with the same.
     """
 
-    _refusal: Refusal
+    _refusal: DatasetLate
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once at the parquet footer and the rows per day near the as-of session."""
         from apex_tasks.dataset.freshness import check_freshness
         from apex_tasks.dataset.schema import open_dataset
+        from apex_tasks.monthly.admission import require_newest
+        from apex_tasks.store import Store
 
         with fail_on_refusal():
             request = run_request_from(context)
+            require_newest(request, Store(request.settings.home))
         try:
             state = check_freshness(open_dataset(request.dataset), request.as_of, request.settings.freshness)
             refusal = None if state.ready else state.refusal()
@@ -56,11 +59,11 @@ class DatasetFreshSensor(BaseSensorOperator):
                 raise self._refusal from None
 
 
-def _awaited(refusal: Refusal, context: Context) -> Refusal:
+def _awaited(refusal: Refusal, context: Context) -> DatasetLate:
     """The refusal, with the time of the first look."""
     ti = context["ti"]
     since = (ti.get_first_reschedule_date(context) or ti.start_date).astimezone(TOKYO)
-    return Refusal(
+    return DatasetLate(
         f"{refusal.what}, awaited since {since:%Y-%m-%d %H:%M} JST",
         expected=refusal.expected,
         received=refusal.received,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +43,8 @@ StepResult = Mapping[str, Any]
 def run_request_from(context: Context) -> RunRequest:
     """Resolve the run's request from its parameters and due time; the same in every task of a run.
 
+    The time of day only decides whether the as-of session has closed: it has in all tasks once it has in the first.
+
     A run that was triggered by hand or by an asset has no logical date: its `run_after` takes its place.
     """
     from apex_tasks.market.calendar import TseCalendar
@@ -51,9 +54,17 @@ def run_request_from(context: Context) -> RunRequest:
     return resolve_request(
         context["params"],
         moment=context.get("logical_date") or context["dag_run"].run_after,
+        now=dt.datetime.now(dt.UTC),
         settings=load_settings(),
         calendar=TseCalendar.load(),
     )
+
+
+def triggered_by(context: Context) -> str:
+    """The run, and the user who triggered it where Airflow knows one."""
+    run_id = str(context["run_id"])
+    user = getattr(context.get("dag_run"), "triggering_user_name", None)
+    return f"{user}, run {run_id}" if user else f"run {run_id}"
 
 
 def attempt_of(context: Context) -> int:
@@ -69,7 +80,13 @@ def monthly_run_from(context: Context) -> MonthlyRun:
     from apex_tasks.store import Store
 
     request = run_request_from(context)
-    return MonthlyRun(request, Store(request.settings.home), TseCalendar.load(), context["run_id"])
+    return MonthlyRun(
+        request,
+        Store(request.settings.home),
+        TseCalendar.load(),
+        context["run_id"],
+        triggered_by=triggered_by(context),
+    )
 
 
 def draft_from(context: Context) -> StepResult | None:

@@ -93,6 +93,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         request = resolve_request(
             {"as_of": CALENDAR.as_of(day), "cold_start": number == 0},
             moment=CALENDAR.rebalance_instant(day),
+            now=CALENDAR.rebalance_instant(day),
             settings=settings,
             calendar=CALENDAR,
         )

@@ -156,9 +156,21 @@ def test_missing_features_are_refused_in_strict_and_filled_otherwise(
             "not a session of the Tokyo Stock Exchange",
         ),
         (
-            ("score", "--as-of", "2026-06-30", "--out", "x.parquet"),
-            "dataset has no rows for the as-of session 2026-06-30",
+            ("score", "--as-of", "2025-10-31", "--out", "x.parquet"),
+            "dataset has no rows for the as-of session 2025-10-31",
         ),
+        (
+            ("score", "--as-of", "2098-06-30", "--out", "x.parquet"),
+            "the as-of session 2098-06-30 is in the future",
+        ),
+        (("run", "--date", "2098-07-01"), "the as-of session 2098-06-30 is in the future"),
+        (("run", "--date", "2025-07-16"), "2025-07-15 is not the session before a rebalance day"),
+        (("run", "--date", "2025-07-02"), "2025-07-01 is the rebalance day; its as-of session is 2025-06-30"),
+        (
+            ("run", "--date", "2025-07-01", "--off-cycle", "why"),
+            "off_cycle is given, but 2025-07-01 is a month's rebalance day",
+        ),
+        (("run", "--date", "2025-07-01", "--top-k", "1"), "top_k 1 is below the fewest names"),
         (("calendar", "--from", "2025-02-01", "--to", "2025-01-01"), "session range ends before it starts"),
         (("demo-data", "out", "--stocks", "1"), "number of stocks"),
         (("validate-bundle", "--dataset", "nowhere.parquet"), "dataset is missing"),

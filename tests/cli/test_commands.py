@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import getpass
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -18,6 +20,7 @@ import pytest
 from apex_tasks import cli
 from apex_tasks.bundle import read_bundle
 from apex_tasks.cli import commands
+from apex_tasks.cli.options import user_name
 from apex_tasks.settings import load_settings
 from apex_tasks.store import Store
 from tests.support import bundle_factory
@@ -117,6 +120,58 @@ def test_a_run_publishes_and_says_what(apex: Apex, tmp_path: Path) -> None:
     assert "Portfolio 2025-07-01/v1 published" in log
 
 
+def test_overrides_are_shown_with_who_runs(apex: Apex, tmp_path: Path) -> None:
+    code, said, log = apex("run", "--date", "2025-07-01", "--cold-start", "--top-k", "20")
+    assert code == 0, log
+    assert "top_k 20 instead of 35" in said
+    document = portfolio(tmp_path / "home", JULY).read_json("run.json")
+    assert document["triggered_by"] == f"{user_name()} by apex run"
+    code, said, _ = apex("run", "--date", "2025-07-01", "--cold-start", "--top-k", "20", "--json")
+    assert code == 0
+    month = json.loads(said)
+    assert month["overrides"] == ["top_k 20 instead of 35"]
+    assert month["triggered_by"] == document["triggered_by"]
+
+
+@pytest.mark.parametrize("error", [KeyError("uid not found: 4711"), OSError("no username set")])
+def test_a_user_without_a_name_is_told_by_number(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def nobody() -> str:
+        raise error
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert user_name() == f"user {os.getuid()}"
+
+
+def test_what_is_approved_is_the_draft_that_was_read_also_with_overrides(
+    apex: Apex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second command finds the draft of the first: nothing in it depends on when it ran."""
+    month = ("run", "--date", "2025-07-01", "--cold-start", "--top-k", "20")
+    monkeypatch.setenv("APEX_APPROVAL", "true")
+    code, _, log = apex(*month)
+    assert code == 3, log
+    (draft,) = (tmp_path / "home" / "drafts").iterdir()
+    code, _, log = apex(*month, "--approve", "Ada: read")
+    assert code == 0, log
+    assert [found.name for found in (tmp_path / "home" / "drafts").iterdir()] == [draft.name]
+
+
+def test_a_locked_option_is_refused(apex: Apex, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APEX_LOCKED", "policy, top_k")
+    code, _, log = apex("run", "--date", "2025-07-01", "--cold-start", "--top-k", "20")
+    assert code == 3
+    assert "locked for runs: top_k: expected=top_k 35, received=top_k 20" in log
+
+
+def test_a_book_between_the_months_is_published_with_its_reason(apex: Apex, tmp_path: Path) -> None:
+    code, _, log = apex("run", "--date", "2025-07-01", "--cold-start")
+    assert code == 0, log
+    code, said, log = apex("run", "--date", "2025-07-16", "--off-cycle", "index change")
+    assert code == 0, log
+    assert "index change" in said
+    assert portfolio(tmp_path / "home", dt.date(2025, 7, 16)).details["off_cycle"] == "index change"
+
+
 def test_json_is_all_that_stdout_holds(apex: Apex, tmp_path: Path) -> None:
     code, said, _ = apex("run", "--date", "2025-07-01", "--cold-start", "--json")
     assert code == 0
@@ -128,6 +183,9 @@ def test_json_is_all_that_stdout_holds(apex: Apex, tmp_path: Path) -> None:
         "portfolio",
         "folder",
         "parent",
+        "off_cycle",
+        "overrides",
+        "triggered_by",
         "positions",
         "turnover",
         "cost_jpy",

@@ -21,7 +21,7 @@ from apex_tasks.published import audit
 from apex_tasks.published.portfolio import published_dates
 from apex_tasks.refusal import Refusal, Rejected, Unanswered
 from tests.support.faults import failures
-from tests.support.small_market import JULY, SmallMarket, month, portfolio, published_bytes
+from tests.support.small_market import JULY, SmallMarket, month, portfolio, published_bytes, small_settings
 
 ADA = Person(id="7", name="Ada")
 AT = dt.datetime(2025, 7, 1, 0, 30, tzinfo=dt.UTC)
@@ -104,8 +104,10 @@ def test_an_approval_is_recorded_with_what_it_is_about_and_named_by_the_month(as
 
 
 def test_whether_a_person_was_asked_changes_no_published_byte(
-    market: SmallMarket, chain: Path, asked: Asked
+    market: SmallMarket, chain: Path, tmp_path: Path
 ) -> None:
+    """By the setting; a run that asks although the setting does not tells that."""
+    asked = ask(market, tmp_path, settings=small_settings(tmp_path, approval=True), approval=None)
     asked.decide(YES)
     asked.publish()
     approved, plain = portfolio(asked.run.store.root, JULY), portfolio(chain, JULY)

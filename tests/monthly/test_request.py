@@ -20,11 +20,19 @@ from apex_tasks.settings import ApexSettings, FeaturesMode, Normalization, Sched
 CALENDAR = TseCalendar.load()
 SETTINGS = load_settings().model_copy(update={"bundle": "b", "dataset": "d"})
 TOKYO = ZoneInfo("Asia/Tokyo")
+TODAY = dt.datetime(2025, 12, 10, 12, tzinfo=TOKYO)
 OPENING = dt.datetime(2025, 7, 1, 9, tzinfo=TOKYO)
 
 
-def resolve(moment: dt.datetime = OPENING, settings: ApexSettings = SETTINGS, **given_: Any) -> RunRequest:
-    return resolve_request(given_, moment=moment, settings=settings, calendar=CALENDAR)
+def resolve(
+    moment: dt.datetime = OPENING,
+    settings: ApexSettings = SETTINGS,
+    now: dt.datetime | None = None,
+    **given_: Any,
+) -> RunRequest:
+    return resolve_request(
+        given_, moment=moment, now=now or max(moment, TODAY), settings=settings, calendar=CALENDAR
+    )
 
 
 @pytest.mark.parametrize(

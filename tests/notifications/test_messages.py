@@ -51,12 +51,31 @@ def test_a_refusal_tells_expected_received_where_and_what_to_do() -> None:
     assert "Runbook: docs/runbook.md#a-task-refused-its-input" in notification.slack
 
 
+@pytest.mark.parametrize("ask", [True, False])
+def test_what_a_run_changed_is_told_with_who_triggered_it(ask: bool) -> None:
+    def told(**changes: object) -> Notification:
+        summary = SUMMARY.model_copy(update=changes)
+        return question(**changes) if ask else published(RUN, summary, [], report_at=REPORT_AT)
+
+    usual = dict(told(triggered_by="ada, run 7").facts)
+    assert not usual.keys() & {"Overrides", "Off-cycle", "Triggered by"}
+    overrides = ("top_k 20 instead of 35", "policy capped instead of baseline")
+    facts = dict(told(overrides=overrides, triggered_by="ada, run 7").facts)
+    assert facts["Overrides"] == "top_k 20 instead of 35; policy capped instead of baseline"
+    assert facts["Triggered by"] == "ada, run 7"
+    facts = dict(told(off_cycle="index change", triggered_by="ada, run 7").facts)
+    assert facts["Off-cycle"] == "belongs to no month: index change"
+    assert facts["Triggered by"] == "ada, run 7"
+
+
 @pytest.mark.parametrize(
     ("error", "task_id", "headline", "entry"),
     [
         (None, "infer", "failed at infer: its process was killed, or could not", RunbookEntry.KILLED),
         (MemoryError("no room"), "infer", "failed at infer: MemoryError: no room", RunbookEntry.BUG),
         (LATE, "dataset_fresh", "failed at dataset_fresh: dataset has no rows", RunbookEntry.DATASET_LATE),
+        # Refused at once: what the run asks for is at fault, not the delivery.
+        (REFUSAL, "dataset_fresh", "failed at dataset_fresh: checkpoint hash differs", RunbookEntry.REFUSED),
         (
             ThresholdBroken("stopped", expected="not m < 5", received="m = 4", where="w", remedy="Look."),
             "apply_costs",

@@ -153,6 +153,21 @@ def test_the_question_is_shown_in_airflow_and_is_sent_once_by_both_channels(task
     assert "asks again for your approval" in task.servers.mails[1].subject
 
 
+def test_the_question_tells_what_the_run_changes_and_who_triggered_it(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task.ask()
+    for text in (task.shown[0]["body"], html.unescape(task.servers.posts[0].text)):
+        assert "approval True instead of False" in text
+        assert "Triggered by" in text
+    draft = task.store.get("drafts", task.ti.left["draft"]["key"])
+    assert draft.read_json("run.json")["triggered_by"] == f"run {RUN_ID}"
+    monkeypatch.setenv("APEX_APPROVAL", "true")
+    task.ask()
+    assert "Overrides" not in task.shown[-1]["body"]
+    assert "Triggered by" not in task.shown[-1]["body"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("setting", "ids"), [("", []), ("ada", ["ada"]), ("ada, 7,", ["ada", "7"])])
 def test_the_setting_names_who_alone_may_answer(

@@ -19,6 +19,7 @@ from apex_airflow.tasks import (
     refusal_from,
     run_request_from,
     step,
+    triggered_by,
 )
 
 from apex_tasks.monthly.draft import DraftReference
@@ -29,6 +30,7 @@ from tests.support.small_market import AS_OF, CALENDAR, JULY, SmallMarket
 REFUSED = Refusal("it is wrong", expected="a", received="b", where="c", remedy="Repair it.")
 NAMES = (
     "as_of",
+    "off_cycle",
     "bundle",
     "dataset",
     "top_k",
@@ -145,7 +147,18 @@ def test_the_month_is_that_of_the_slot_or_of_the_moment(
     for found in (context(slot), context(late, logical_date=slot), context(late, as_of=str(AS_OF[JULY]))):
         request = run_request_from(found)
         assert (request.rebalance_date, request.as_of) == (JULY, AS_OF[JULY])
-    assert run_request_from(context(slot, top_k=7)).settings.ranking.top_k == 7
+    assert run_request_from(context(slot, top_k=12)).settings.ranking.top_k == 12
+
+
+def test_who_triggered_a_run_is_its_user_where_airflow_knows_one() -> None:
+    run = {"run_id": "manual__1"}
+    assert (
+        triggered_by({**run, "dag_run": SimpleNamespace(triggering_user_name="ada")}) == "ada, run manual__1"
+    )
+    for unknown in (None, ""):
+        found = {**run, "dag_run": SimpleNamespace(triggering_user_name=unknown)}
+        assert triggered_by(found) == "run manual__1"
+    assert triggered_by(run) == "run manual__1", "Airflow leaves the run out where it knows no task to blame"
 
 
 def test_the_run_has_the_store_of_the_settings_and_the_name_of_airflow(

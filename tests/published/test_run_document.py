@@ -51,7 +51,16 @@ def test_fields_of_another_version_are_kept() -> None:
     assert again.model_dump(mode="json")["later"] == {"a": [1]}
 
 
-@pytest.mark.parametrize("missing", sorted(RunDocument.model_fields))
+LATER_FIELDS = {"off_cycle", "overrides", "triggered_by"}
+"""What months of 1.0.0 lack."""
+
+
+def test_a_document_of_1_0_0_is_that_of_a_usual_month() -> None:
+    document = run_document({name: value for name, value in SAMPLE_RUN.items() if name not in LATER_FIELDS})
+    assert (document.off_cycle, document.overrides, document.triggered_by) == (None, (), None)
+
+
+@pytest.mark.parametrize("missing", sorted(RunDocument.model_fields.keys() - LATER_FIELDS))
 def test_a_document_that_lacks_a_field_is_refused_by_its_name(tmp_path: Path, missing: str) -> None:
     content = {name: value for name, value in SAMPLE_RUN.items() if name != missing}
     written = Store(tmp_path).write("portfolio", "x", files={"run.json": canonical_json(content)})

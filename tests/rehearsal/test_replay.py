@@ -22,7 +22,7 @@ from apex_tasks.rehearsal.replay import (
     rehearse_months,
 )
 from apex_tasks.rehearsal.request import RehearsalRequest
-from apex_tasks.settings import AlertThreshold, Severity
+from apex_tasks.settings import AlertThreshold, LimitSettings, Severity
 from tests.support.paths import ROOT
 from tests.support.small_market import (
     AS_OF,
@@ -149,6 +149,14 @@ def test_a_month_that_the_live_run_would_stop_fails(market: SmallMarket, tmp_pat
     assert found.verdict is StageVerdict.FAILED
     (problem,) = found.problems
     assert problem == "2025-09-01: CRITICAL: apex_selected_count = 50, alert when < 53"
+
+
+def test_a_month_beyond_the_limits_fails(market: SmallMarket, tmp_path: Path) -> None:
+    settings = small_settings(tmp_path, limits=LimitSettings(least_candidates=54, largest_weight=0.5))
+    found = rehearse_months(rehearsal(market, tmp_path, settings=settings, months=2), CALENDAR)
+    said = "53 candidates, at least 54 candidates"
+    assert found.problems == (f"2025-09-01: {said}", f"2025-10-01: {said}")
+    assert all(said in month.remarks for month in found.months)
 
 
 def test_a_warning_is_a_remark_and_no_failure(market: SmallMarket, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from apex_tasks.performance.benchmarks import Metric
 from apex_tasks.performance.checks.check import Check, CheckName, CheckVerdict
 from apex_tasks.performance.report import PerformanceReport, RebalanceTurnover
 from apex_tasks.published.run_document import Alert
-from apex_tasks.refusal import Refusal
+from apex_tasks.refusal import DatasetLate, Refusal
 from apex_tasks.settings import Severity
 
 RUN = Run("apex_monthly", "scheduled__2025-11-04", "http://airflow/dags/d/runs/r", "docs/runbook.md")
@@ -34,7 +34,7 @@ REFUSAL = Refusal(
     where="m.pt",
     remedy="Fetch the bundle again.",
 )
-LATE = Refusal(
+LATE = DatasetLate(
     "dataset has no rows for the as-of session 2025-10-31, awaited since 2025-11-04 09:00 JST",
     expected="rows of 2025-10-31",
     received="last date 2025-10-30",

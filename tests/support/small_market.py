@@ -133,11 +133,15 @@ def small_settings(home: object, **changes: Any) -> ApexSettings:
 def month_request(
     market: SmallMarket, home: object, rebalance: dt.date, settings: ApexSettings | None = None, **given: Any
 ) -> RunRequest:
-    """A month's request; `given` are run parameters, such as `dataset` or `cold_start`."""
-    inputs = {"bundle": str(market.bundle), "dataset": str(market.dataset)}
+    """A month's request; `given` are run parameters, such as `cold_start`.
+
+    The inputs, too, are settings, so that a month with a `dataset` of its own is not one with an override.
+    """
+    inputs = {name: given.pop(name, str(getattr(market, name))) for name in ("bundle", "dataset")}
     return resolve_request(
         {"as_of": CALENDAR.as_of(rebalance), **given},
         moment=CALENDAR.rebalance_instant(rebalance),
+        now=CALENDAR.rebalance_instant(rebalance),
         settings=(settings or small_settings(home)).model_copy(update=inputs),
         calendar=CALENDAR,
     )

@@ -37,6 +37,8 @@ class MonthRow:
         Names of what can be opened or fetched.
     turnover, cost_bps, value_jpy
         One-way turnover (fraction), expected cost, value before trading; None where run.json is damaged.
+    off_cycle
+        Why the book belongs to no month; None for a month's.
     problem
         What is wrong with the folder; None if nothing.
     """
@@ -51,6 +53,7 @@ class MonthRow:
     cost_bps: float | None = None
     value_jpy: float | None = None
     files: tuple[str, ...] = ()
+    off_cycle: str | None = None
     problem: str | None = None
 
 
@@ -103,5 +106,6 @@ def _described(newest: PublishedPortfolio | Refusal, earlier: tuple[str, ...]) -
         turnover=run.metrics.turnover,
         cost_bps=run.metrics.apex_daily_cost_bps,
         value_jpy=run.metrics.portfolio_value_jpy,
+        off_cycle=newest.off_cycle,
         files=tuple(name for name in LISTED_FILES if name in newest.artifact.manifest.files),
     )

@@ -101,6 +101,7 @@ def test_airflow_publishes_what_the_steps_compute_without_it(
         request = resolve_request(
             {"as_of": str(AS_OF[month]), "cold_start": month == MONTHS[0]},
             moment=CALENDAR.rebalance_instant(month),
+            now=CALENDAR.rebalance_instant(month),
             settings=load_settings(),
             calendar=CALENDAR,
         )

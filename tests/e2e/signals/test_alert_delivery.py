@@ -164,6 +164,8 @@ def runs(world: World, refused: str, market: SmallMarket, tmp_path_factory: pyte
         late=world.trigger(DAG_ID, AS_OF[SEPTEMBER], dataset=str(short)),
     )
     world.told(runs.awaited, "is late", DEADLINE_SECONDS[HURRIED] + DELIVERY_SECONDS)
+    # No month is added behind a later one.
+    assert world.wait_end(DAG_ID, runs.published) == "success"
     delivery.unlink()
     shutil.copy(market.dataset, delivery)
     expected = {runs.published: "success", runs.starved: "failed", runs.late: "failed"}
