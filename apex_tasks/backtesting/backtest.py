@@ -22,7 +22,7 @@ from apex_tasks.dataset.schema import CLOSE, DatasetFile, open_dataset
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.portfolio.book import Book
-from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS, first_delisted
+from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS
 from apex_tasks.portfolio.monthly_plan import MonthlyPlan, Session, plan_month
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, SelectionSettings, Sessions, Timing
@@ -271,10 +271,12 @@ def _warnings(market: Market, simulation: Simulation) -> list[str]:
     unfilled = [str(done.rebalance.date) for done in simulation.rebalances if done.fills is None]
     if unfilled:
         warnings.append(f"no closes in the dataset, orders count as estimated: {', '.join(unfilled)}")
-    if delisted := first_delisted(simulation.days):
+    if delisted := simulation.delisted:
+        live = market.request.timing is Timing.LIVE
         warnings.append(
-            f"{len(delisted)} held names had no row for {DELISTED_AFTER_SESSIONS} sessions and count as cash at "
-            f"their last price: {_list(delisted.items())}"
+            f"{len(delisted)} held names had no row for {DELISTED_AFTER_SESSIONS} sessions and "
+            f"{'count as cash' if live else 'stay positions, as in v0.1.0,'} at their last price: "
+            f"{_list((name.code, name.counted_as_cash_on) for name in delisted)}"
         )
     if splits := simulation.unadjusted_splits:
         warnings.append(

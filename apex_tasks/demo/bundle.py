@@ -131,7 +131,7 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: ReportProgr
         dataset, plan, shape, split.train_dates, split.train_end, settings, seed=seed, progress=progress
     )
     model = load_model(shape, result.state_dict)
-    coefficients = rank_ic_by_date(
+    judged = rank_ic_by_date(
         model,
         dataset,
         plan,
@@ -143,7 +143,7 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: ReportProgr
     )
     first_out = len(split.in_sample)
     in_sample, out_of_sample = (
-        float(part.mean()) for part in (coefficients[:first_out], coefficients[first_out:])
+        float(part.mean()) for part in (judged.coefficients[:first_out], judged.coefficients[first_out:])
     )
     manifest_sha256 = seal_bundle(
         out,
@@ -163,6 +163,7 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: ReportProgr
             "last_price_seen": str(split.train_end),
             "rank_ic_h20_in_sample": round(in_sample, 6),
             "rank_ic_h20_out_of_sample": round(out_of_sample, 6),
+            "returns_at_last_price": int(judged.at_last_price.sum()),
             "out_of_sample_dates": [str(day) for day in split.out_of_sample],
         },
     )

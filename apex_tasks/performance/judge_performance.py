@@ -197,6 +197,7 @@ class _Evaluation:
             backtest_period=benchmarks.period,
             ignored_benchmarks=benchmarks.ignored,
             ledger=f"{LEDGERS}/{self.ledger.name}",
+            delisted=len(ledger.delisted),
             warnings=ledger.warnings,
         )
 
