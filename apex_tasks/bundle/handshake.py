@@ -16,7 +16,7 @@ from apex_tasks.bundle.checkpoint import Checkpoint, check_weights, load_checkpo
 from apex_tasks.bundle.config import BundleConfig, DataSection, read_config
 from apex_tasks.bundle.manifest import verify_manifest
 from apex_tasks.bundle.parsing import bad_key, read_yaml
-from apex_tasks.bundle.resolved import ModelDimensions, ResolvedBundle
+from apex_tasks.bundle.resolved import ModelDimensions, ResolvedBundle, newest_rows_unread
 from apex_tasks.dataset.features.feature_aliases import Alias, packaged_aliases, parse_aliases
 from apex_tasks.dataset.features.feature_plan import (
     FeatureList,
@@ -102,6 +102,9 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         trained_normalization=config.normalization.trained_on,
         clip_sigma=config.normalization.clip_sigma,
         lookback=config.data.lookback,
+        newest_rows_unread=newest_rows_unread(
+            config.data.lookback, config.model.patch_len, config.model.stride
+        ),
         min_stocks_per_day=config.data.min_stocks_per_day,
         model=_dimensions(config),
         horizon=horizon,

@@ -14,6 +14,16 @@ from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.settings import FeaturesMode, Normalization, SelectionSettings
 
 
+def newest_rows_unread(lookback: int, patch_len: int, stride: int) -> int:
+    """Newest rows of a window that no patch covers.
+
+    Patches start at the oldest row, `stride` apart, without padding: `floor((lookback - patch_len) / stride) + 1` of
+    them leave `(lookback - patch_len) mod stride` rows after the last. In production that is 4: 21 patches cover 176
+    of 180 rows. The model was trained so, and another geometry would be another model.
+    """
+    return (lookback - patch_len) % stride
+
+
 class ModelDimensions(FrozenModel):
     """Sizes of the model beside its features; `horizons` in sessions, in the order of its outputs."""
 
@@ -62,6 +72,8 @@ class ResolvedBundle(FrozenModel):
         Bound on z-scores, in standard deviations.
     lookback
         Rows per window.
+    newest_rows_unread
+        Newest rows of each window that no patch covers, see `newest_rows_unread`: 4 of 180 in production.
     horizon
         Requested forecast horizon, sessions.
     selection
@@ -94,6 +106,7 @@ class ResolvedBundle(FrozenModel):
     trained_normalization: Normalization
     clip_sigma: float
     lookback: int
+    newest_rows_unread: int
     min_stocks_per_day: int
     model: ModelDimensions
     horizon: int
@@ -139,6 +152,16 @@ class ResolvedBundle(FrozenModel):
         """Hash of MANIFEST.lock."""
         return self.sha256(MANIFEST_LOCK)
 
+    def _rows_read(self) -> str:
+        unread, model = self.newest_rows_unread, self.model
+        patches = f"patches of {model.patch_len} rows, {model.stride} apart"
+        if not unread:
+            return f"all {self.lookback}, {patches}"
+        return (
+            f"{self.lookback - unread} of {self.lookback}, {patches}: the features of a stock's newest {unread} rows "
+            "reach no score"
+        )
+
     def settings_block(self) -> str:
         """The settings in force, for logs and people: one `name: value` a line."""
         model, rule, filled = self.model, self.selection, self.plan.filled
@@ -156,6 +179,7 @@ class ResolvedBundle(FrozenModel):
             "csz_mode": self.csz_mode,
             "trained_normalization": f"{self.trained_normalization}, clipped at {self.clip_sigma:g} sigma",
             "lookback": self.lookback,
+            "rows_read": self._rows_read(),
             "min_stocks_per_day": self.min_stocks_per_day,
             "model": f"d_model={model.d_model}, depth={model.depth}, patch_len={model.patch_len}, "
             f"stride={model.stride}, n_heads={model.n_heads}, horizons={list(model.horizons)}",

@@ -65,6 +65,10 @@ def test_the_block_of_resolved_settings(dataset: Path) -> None:
     assert "effective_dim: 178" in lines
     assert f"feature_hash: {HASH}" in lines
     assert "csz_mode: trained_with_csz" in lines
+    assert (
+        "rows_read: 176 of 180, patches of 16 rows, 8 apart: the features of a stock's newest 4 rows reach no score"
+        in lines
+    )
     files = draft.seal()
     for path, status in {CHECKPOINT: "verified", CONFIG: "verified", GROUPS: "unlisted"}.items():
         assert f"  {hashlib.sha256(files[path]).hexdigest()}  {path} ({status})" in lines
@@ -306,3 +310,11 @@ def test_other_key_columns_are_refused(dataset: Path) -> None:
     draft = Draft()
     draft.config["data"]["code_column"] = "Ticker"
     refused(draft, dataset, r"key data\.code_column")
+
+
+def test_a_lookback_that_the_patches_fill_is_read_to_its_last_row(dataset: Path) -> None:
+    draft = Draft()
+    draft.config["data"]["lookback"] = 184
+    bundle = shake(draft, dataset)
+    assert bundle.newest_rows_unread == 0
+    assert "rows_read: all 184, patches of 16 rows, 8 apart" in bundle.settings_block().splitlines()
