@@ -21,6 +21,7 @@ from apex_tasks.dataset.features.feature_aliases import Alias, packaged_aliases,
 from apex_tasks.dataset.features.feature_plan import (
     FeatureList,
     FeaturePlan,
+    SourceKind,
     features_from_groups,
     packaged_feature_groups,
     resolve_features,
@@ -80,6 +81,7 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
     plan = _plan(
         dataset, config.data, features, aliases, settings.ranking.features_mode, verified.config_path
     )
+    dataset_origin, warnings = _origin(dataset, manifest.feature_origin, plan)
     return ResolvedBundle(
         source=files.source,
         bundle_sha256=files.sha256,
@@ -115,6 +117,9 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         operational_rules=manifest.operational_rules,
         synthetic=bool((manifest.model_extra or {}).get("synthetic", False)),
         evaluation_only=bool((manifest.model_extra or {}).get("evaluation_only", False)),
+        feature_origin=manifest.feature_origin,
+        dataset_feature_origin=dataset_origin,
+        warnings=warnings,
     )
 
 
@@ -128,6 +133,18 @@ def _dimensions(config: BundleConfig) -> ModelDimensions:
         n_heads=model.n_heads,
         horizons=config.train.horizons,
     )
+
+
+def _origin(
+    dataset: str | Path, trained_on: str | None, plan: FeaturePlan
+) -> tuple[str | None, tuple[str, ...]]:
+    """The origin that the dataset names, and what to know where the bundle was trained on another."""
+    from apex_tasks.dataset.price_features.origin import feature_origin, origin_warnings
+    from apex_tasks.dataset.schema import open_dataset
+
+    named = feature_origin(open_dataset(dataset).schema)
+    supplied = [source.feature for source in plan.sources if source.kind is SourceKind.COLUMN]
+    return named, origin_warnings(named, trained_on, supplied)
 
 
 def _features(

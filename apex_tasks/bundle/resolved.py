@@ -82,6 +82,10 @@ class ResolvedBundle(FrozenModel):
         The manifest says that nothing may be traded by it.
     synthetic
         The manifest says that the bundle was trained on made-up data.
+    feature_origin, dataset_feature_origin
+        Origins of the features that the manifest and the dataset's metadata name; None where they name none.
+    warnings
+        What a reader of the scores must know of bundle and dataset together.
     """
 
     source: str
@@ -117,6 +121,9 @@ class ResolvedBundle(FrozenModel):
     operational_rules: JsonValue
     synthetic: bool
     evaluation_only: bool = False
+    feature_origin: str | None = None
+    dataset_feature_origin: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def n_features(self) -> int:
@@ -165,6 +172,10 @@ class ResolvedBundle(FrozenModel):
     def settings_block(self) -> str:
         """The settings in force, for logs and people: one `name: value` a line."""
         model, rule, filled = self.model, self.selection, self.plan.filled
+        trained_on, dataset_has = (
+            self.feature_origin or "not named",
+            self.dataset_feature_origin or "not named",
+        )
         values: dict[str, object] = {
             "bundle": f"{self.source} (version {self.bundle_version}, created {self.created})",
             "bundle_sha256": self.bundle_sha256,
@@ -172,6 +183,7 @@ class ResolvedBundle(FrozenModel):
             "features": f"{self.n_features} from {self.feature_source}",
             "feature_hash": self.feature_hash,
             "features_mode": self.features_mode,
+            "feature_origin": f"{trained_on}, dataset: {dataset_has}",
             "filled_with_zero": f"{len(filled)} {', '.join(filled)}".strip(),
             "aliases": self.alias_source,
             "patch_multiplier": f"{self.patch_multiplier} (read from the checkpoint)",
@@ -189,5 +201,6 @@ class ResolvedBundle(FrozenModel):
         hashes = [f"  {file.sha256}  {file.path} ({file.status})" for file in self.files]
         hashes += [f"  not shipped, not checked: {name}" for name in self.not_shipped]
         lines = [f"{name}: {value}" for name, value in values.items()]
+        lines += [f"warning: {warning}" for warning in self.warnings]
         init = model_init_log(self.n_features, self.configured_patch_multiplier)
         return "\n".join(["RESOLVED SETTINGS", init, *lines, "files:", *hashes])

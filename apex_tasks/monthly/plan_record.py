@@ -57,6 +57,7 @@ def plan_document(
         metrics=metrics,
         alerts=tuple(alerts),
         warnings=(
+            *bundle.warnings,
             *panel.warnings,
             *_carried_warnings(parent, carried),
             *_neutralisation_warnings(plan),

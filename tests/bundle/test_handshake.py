@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from apex_tasks.bundle import BundleFiles, ResolvedBundle, resolve_bundle
@@ -318,3 +319,24 @@ def test_a_lookback_that_the_patches_fill_is_read_to_its_last_row(dataset: Path)
     bundle = shake(draft, dataset)
     assert bundle.newest_rows_unread == 0
     assert "rows_read: all 184, patches of 16 rows, 8 apart" in bundle.settings_block().splitlines()
+
+
+def test_features_of_another_origin_than_the_bundles_are_a_warning(dataset: Path, tmp_path: Path) -> None:
+    assert shake(Draft(), dataset).warnings == ()
+    table = pq.read_table(dataset)
+    named = tmp_path / "named.parquet"
+    pq.write_table(table.replace_schema_metadata({b"features": b"prices-1"}), named)
+    draft = Draft()
+    bundle = shake(draft, named)
+    (told,) = bundle.warnings
+    assert "origin prices-1, and the bundle does not say what it was trained on: 34 features" in told
+    lines = bundle.settings_block().splitlines()
+    assert f"warning: {told}" in lines
+    assert "feature_origin: not named, dataset: prices-1" in lines
+    draft.manifest["feature_origin"] = "prices-1"
+    bundle = shake(draft, named)
+    assert bundle.warnings == ()
+    assert "feature_origin: prices-1, dataset: prices-1" in bundle.settings_block().splitlines()
+    draft.manifest["feature_origin"] = 1
+    with pytest.raises(Refusal, match="feature_origin"):
+        shake(draft, named)

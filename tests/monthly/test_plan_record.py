@@ -10,7 +10,16 @@ import pandas as pd
 import pytest
 
 from tests.support.month_reading import book, run_document, table
-from tests.support.small_market import AUGUST, CALENDAR, JULY, OCTOBER, SmallMarket, portfolio, run
+from tests.support.small_market import (
+    AUGUST,
+    CALENDAR,
+    JULY,
+    OCTOBER,
+    SmallMarket,
+    portfolio,
+    run,
+    write_table,
+)
 
 
 @pytest.mark.parametrize("day", [JULY, AUGUST, OCTOBER])
@@ -61,3 +70,12 @@ def test_run_json_says_up_to_which_session_features_were_read(chain: Path, day: 
     assert not any(
         "reach" in warning for warning in document["warnings"]
     )  # sound data are no cause for alarm
+
+
+def test_features_of_another_origin_are_a_warning_of_the_month(market: SmallMarket, tmp_path: Path) -> None:
+    dataset = write_table(
+        market.table.replace_schema_metadata({b"features": b"prices-1"}), tmp_path / "d.parquet"
+    )
+    run(market, tmp_path / "home", JULY, cold_start=True, dataset=str(dataset))
+    warnings = run_document(tmp_path / "home", JULY)["warnings"]
+    assert [text for text in warnings if "origin prices-1" in text]
