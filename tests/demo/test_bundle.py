@@ -98,7 +98,7 @@ def test_the_bundle_passes_the_handshake_and_is_the_same_every_time(tmp_path, da
         "stocks": frame.Code.nunique(),
     }
     assert manifest["training"]["rank_ic_h20_out_of_sample"] == round(first.rank_ic_out_of_sample, 6)
-    assert manifest["training"]["returns_at_last_price"] >= 0
+    assert manifest["training"]["returns_at_last_price"] == first.returns_at_last_price
     assert first.out_of_sample_dates == len(manifest["training"]["out_of_sample_dates"])
 
 
