@@ -14,16 +14,19 @@ from apex_tasks.backtesting.scores import SessionScores
 from apex_tasks.backtesting.simulation import Plan, Simulation, simulate_live, simulate_same_close
 from apex_tasks.bundle import ResolvedBundle, read_bundle, resolve_bundle
 from apex_tasks.bundle.checkpoint import load_checkpoint
-from apex_tasks.dataset.prices.daily_prices import ADV, check_units, read_prices
+from apex_tasks.dataset.features.feature_plan import SourceKind
+from apex_tasks.dataset.price_features.origin import LEVEL_FEATURES
+from apex_tasks.dataset.prices.daily_prices import ADJUSTMENT, ADV, check_units, read_prices
 from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS, PriceHistory
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.risk_factors import RiskFactors
-from apex_tasks.dataset.schema import CLOSE, DatasetFile, open_dataset
+from apex_tasks.dataset.schema import ADJUSTMENT_CLOSE, CLOSE, CODE, DatasetFile, open_dataset
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.portfolio.book import Book
-from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS, first_delisted
+from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS
 from apex_tasks.portfolio.monthly_plan import MonthlyPlan, Session, plan_month
+from apex_tasks.portfolio.splits import MIN_SPLIT
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings, SelectionSettings, Sessions, Timing
 
@@ -267,13 +270,16 @@ def _warnings(market: Market, simulation: Simulation) -> list[str]:
     if end > last and (missing := market.calendar.sessions(last + dt.timedelta(days=1), end)):
         warnings.append(f"the dataset ends on {last}, {len(missing)} TSE sessions before {end}")
     warnings += market.scores.warnings
+    warnings += _level_warnings(market)
     unfilled = [str(done.rebalance.date) for done in simulation.rebalances if done.fills is None]
     if unfilled:
         warnings.append(f"no closes in the dataset, orders count as estimated: {', '.join(unfilled)}")
-    if delisted := first_delisted(simulation.days):
+    if delisted := simulation.delisted:
+        live = market.request.timing is Timing.LIVE
         warnings.append(
-            f"{len(delisted)} held names had no row for {DELISTED_AFTER_SESSIONS} sessions and count as cash at "
-            f"their last price: {_list(delisted.items())}"
+            f"{len(delisted)} held names had no row for {DELISTED_AFTER_SESSIONS} sessions and "
+            f"{'count as cash' if live else 'stay positions, as in v0.1.0,'} at their last price: "
+            f"{_list((name.code, name.counted_as_cash_on) for name in delisted)}"
         )
     if splits := simulation.unadjusted_splits:
         warnings.append(
@@ -281,6 +287,30 @@ def _warnings(market: Market, simulation: Simulation) -> list[str]:
             f"{_list((code, day) for day, code in splits)}"
         )
     return warnings
+
+
+def _level_warnings(market: Market) -> list[str]:
+    """Whether the scores may know splits that came after their dates: a file of today has them in its past."""
+    levels = [
+        source.feature
+        for source in market.bundle.plan.sources
+        if source.feature in LEVEL_FEATURES and source.kind is not SourceKind.ZERO
+    ]
+    scored_by_bundle = market.scores.hashes.get("checkpoint") == market.bundle.checkpoint_sha256
+    if not levels or not scored_by_bundle:
+        return []
+    if market.dataset.has(ADJUSTMENT_CLOSE):
+        frame = market.history.frame
+        adjusted = frame.loc[(frame[ADJUSTMENT] - 1).abs() >= MIN_SPLIT, CODE].nunique()
+        evidence = f"{adjusted} stocks have closes in the period that were adjusted later"
+        if not adjusted:
+            return []
+    else:
+        evidence = "the dataset has no AdjustmentClose to tell which stocks are concerned"
+    return [
+        f"{len(levels)} features are levels of adjusted closes ({', '.join(levels)}), and {evidence}: scores may "
+        "know of splits after their date, which nobody knew live, and be better than they were"
+    ]
 
 
 def _list(dated_codes: Iterable[tuple[str, dt.date]]) -> str:

@@ -93,7 +93,7 @@ class Forecaster:
     @property
     def warnings(self) -> list[str]:
         """Features that are not what they should be, in the panels built so far."""
-        warnings = []
+        warnings = list(self._bundle.warnings)
         if filled := self._bundle.plan.filled:
             warnings.append(f"{len(filled)} features are not in the dataset and were fed as 0")
         if cells := self.non_finite_cells:

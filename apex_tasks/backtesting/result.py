@@ -9,6 +9,7 @@ from typing import Any
 from apex_tasks.backtesting.simulation import Rebalanced, Simulation
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.portfolio.daily_rows import DailyRow, daily_rows
+from apex_tasks.portfolio.delisting import DelistedName
 from apex_tasks.statistics.performance import Performance, measure_performance
 
 
@@ -71,6 +72,7 @@ class BacktestResult(FrozenModel):
     rebalances: tuple[RebalanceRow, ...]
     failed_attempts: tuple[FailedAttempt, ...]
     daily: tuple[DailyRow, ...]
+    delisted: tuple[DelistedName, ...] = ()
     warnings: tuple[str, ...]
     settings: dict[str, Any]
     hashes: dict[str, str]
@@ -106,6 +108,7 @@ def summarize(
             FailedAttempt(date=day, reason=reason) for day, reason in simulation.failed_attempts
         ),
         daily=daily_rows(simulation.days),
+        delisted=simulation.delisted,
         warnings=tuple(warnings),
         settings=dict(settings),
         hashes=dict(hashes),

@@ -12,6 +12,7 @@ from apex_tasks.dataset.prices.daily_prices import ADJUSTMENT
 from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS, PriceHistory
 from apex_tasks.dataset.schema import CLOSE
 from apex_tasks.portfolio.book import Book
+from apex_tasks.portfolio.delisting import DelistedName, delisted_names, unnoticed_delisted_names
 from apex_tasks.portfolio.ledger import LedgerDay, carry_forward
 from apex_tasks.portfolio.monthly_plan import MonthlyPlan
 from apex_tasks.portfolio.orders import Orders
@@ -60,12 +61,15 @@ class Simulation:
         Sessions on which a rebalance was due and could not be planned, with the reason.
     unadjusted_splits
         Session and code of splits of held stocks that `same_close` does not adjust for, as v0.1.0 did not.
+    delisted
+        Held names taken for delisted, kept at their last price.
     """
 
     rebalances: list[Rebalanced] = field(default_factory=list)
     days: list[LedgerDay] = field(default_factory=list)
     failed_attempts: list[tuple[dt.date, str]] = field(default_factory=list)
     unadjusted_splits: list[tuple[dt.date, str]] = field(default_factory=list)
+    delisted: tuple[DelistedName, ...] = ()
 
 
 def simulate_live(
@@ -122,6 +126,7 @@ def simulate_live(
         parent = current, plan(current, rebalance, known), rebalance
     bring_forward(end)
     on_month(len(schedule))
+    simulation.delisted = delisted_names(simulation.days)
     return simulation
 
 
@@ -169,6 +174,7 @@ def simulate_same_close(
         book = book.mark(history.on(tomorrow, CLOSE), tomorrow)
         simulation.days.append(LedgerDay(tomorrow, book, fills))
     on_session(len(days))
+    simulation.delisted = unnoticed_delisted_names(simulation.days, history, days)
     return simulation
 
 

@@ -16,11 +16,12 @@ from apex_tasks.bundle.checkpoint import Checkpoint, check_weights, load_checkpo
 from apex_tasks.bundle.config import BundleConfig, DataSection, read_config
 from apex_tasks.bundle.manifest import verify_manifest
 from apex_tasks.bundle.parsing import bad_key, read_yaml
-from apex_tasks.bundle.resolved import ModelDimensions, ResolvedBundle
+from apex_tasks.bundle.resolved import ModelDimensions, ResolvedBundle, newest_rows_unread
 from apex_tasks.dataset.features.feature_aliases import Alias, packaged_aliases, parse_aliases
 from apex_tasks.dataset.features.feature_plan import (
     FeatureList,
     FeaturePlan,
+    SourceKind,
     features_from_groups,
     packaged_feature_groups,
     resolve_features,
@@ -80,6 +81,7 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
     plan = _plan(
         dataset, config.data, features, aliases, settings.ranking.features_mode, verified.config_path
     )
+    dataset_origin, warnings = _origin(dataset, manifest.feature_origin, plan)
     return ResolvedBundle(
         source=files.source,
         bundle_sha256=files.sha256,
@@ -102,6 +104,9 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         trained_normalization=config.normalization.trained_on,
         clip_sigma=config.normalization.clip_sigma,
         lookback=config.data.lookback,
+        newest_rows_unread=newest_rows_unread(
+            config.data.lookback, config.model.patch_len, config.model.stride
+        ),
         min_stocks_per_day=config.data.min_stocks_per_day,
         model=_dimensions(config),
         horizon=horizon,
@@ -112,6 +117,9 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         operational_rules=manifest.operational_rules,
         synthetic=bool((manifest.model_extra or {}).get("synthetic", False)),
         evaluation_only=bool((manifest.model_extra or {}).get("evaluation_only", False)),
+        feature_origin=manifest.feature_origin,
+        dataset_feature_origin=dataset_origin,
+        warnings=warnings,
     )
 
 
@@ -125,6 +133,18 @@ def _dimensions(config: BundleConfig) -> ModelDimensions:
         n_heads=model.n_heads,
         horizons=config.train.horizons,
     )
+
+
+def _origin(
+    dataset: str | Path, trained_on: str | None, plan: FeaturePlan
+) -> tuple[str | None, tuple[str, ...]]:
+    """The origin that the dataset names, and what to know where the bundle was trained on another."""
+    from apex_tasks.dataset.price_features.origin import feature_origin, origin_warnings
+    from apex_tasks.dataset.schema import open_dataset
+
+    named = feature_origin(open_dataset(dataset).schema)
+    supplied = [source.feature for source in plan.sources if source.kind is SourceKind.COLUMN]
+    return named, origin_warnings(named, trained_on, supplied)
 
 
 def _features(

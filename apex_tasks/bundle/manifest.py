@@ -51,7 +51,14 @@ class ExpectedBehavior(_Entry):
 
 
 class Manifest(_Entry):
-    """MANIFEST.lock."""
+    """MANIFEST.lock.
+
+    Attributes
+    ----------
+    feature_origin
+        What the metadata of the training dataset named as the origin of its features, see
+        `dataset.price_features.origin`; None where it named none.
+    """
 
     bundle_version: JsonValue = None
     created: JsonValue = None
@@ -63,6 +70,7 @@ class Manifest(_Entry):
     performance_benchmarks: dict[str, JsonValue] = {}
     critical_alerts: dict[str, JsonValue] = {}
     operational_rules: JsonValue = None
+    feature_origin: str | None = None
 
 
 class FileStatus(StrEnum):

@@ -14,6 +14,16 @@ from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.settings import FeaturesMode, Normalization, SelectionSettings
 
 
+def newest_rows_unread(lookback: int, patch_len: int, stride: int) -> int:
+    """Newest rows of a window that no patch covers.
+
+    Patches start at the oldest row, `stride` apart, without padding: `floor((lookback - patch_len) / stride) + 1` of
+    them leave `(lookback - patch_len) mod stride` rows after the last. In production that is 4: 21 patches cover 176
+    of 180 rows. The model was trained so, and another geometry would be another model.
+    """
+    return (lookback - patch_len) % stride
+
+
 class ModelDimensions(FrozenModel):
     """Sizes of the model beside its features; `horizons` in sessions, in the order of its outputs."""
 
@@ -62,6 +72,8 @@ class ResolvedBundle(FrozenModel):
         Bound on z-scores, in standard deviations.
     lookback
         Rows per window.
+    newest_rows_unread
+        Newest rows of each window that no patch covers, see `newest_rows_unread`: 4 of 180 in production.
     horizon
         Requested forecast horizon, sessions.
     selection
@@ -70,6 +82,10 @@ class ResolvedBundle(FrozenModel):
         The manifest says that nothing may be traded by it.
     synthetic
         The manifest says that the bundle was trained on made-up data.
+    feature_origin, dataset_feature_origin
+        Origins of the features that the manifest and the dataset's metadata name; None where they name none.
+    warnings
+        What a reader of the scores must know of bundle and dataset together.
     """
 
     source: str
@@ -94,6 +110,7 @@ class ResolvedBundle(FrozenModel):
     trained_normalization: Normalization
     clip_sigma: float
     lookback: int
+    newest_rows_unread: int
     min_stocks_per_day: int
     model: ModelDimensions
     horizon: int
@@ -104,6 +121,9 @@ class ResolvedBundle(FrozenModel):
     operational_rules: JsonValue
     synthetic: bool
     evaluation_only: bool = False
+    feature_origin: str | None = None
+    dataset_feature_origin: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def n_features(self) -> int:
@@ -139,9 +159,23 @@ class ResolvedBundle(FrozenModel):
         """Hash of MANIFEST.lock."""
         return self.sha256(MANIFEST_LOCK)
 
+    def _rows_read(self) -> str:
+        unread, model = self.newest_rows_unread, self.model
+        patches = f"patches of {model.patch_len} rows, {model.stride} apart"
+        if not unread:
+            return f"all {self.lookback}, {patches}"
+        return (
+            f"{self.lookback - unread} of {self.lookback}, {patches}: the features of a stock's newest {unread} rows "
+            "reach no score"
+        )
+
     def settings_block(self) -> str:
         """The settings in force, for logs and people: one `name: value` a line."""
         model, rule, filled = self.model, self.selection, self.plan.filled
+        trained_on, dataset_has = (
+            self.feature_origin or "not named",
+            self.dataset_feature_origin or "not named",
+        )
         values: dict[str, object] = {
             "bundle": f"{self.source} (version {self.bundle_version}, created {self.created})",
             "bundle_sha256": self.bundle_sha256,
@@ -149,6 +183,7 @@ class ResolvedBundle(FrozenModel):
             "features": f"{self.n_features} from {self.feature_source}",
             "feature_hash": self.feature_hash,
             "features_mode": self.features_mode,
+            "feature_origin": f"{trained_on}, dataset: {dataset_has}",
             "filled_with_zero": f"{len(filled)} {', '.join(filled)}".strip(),
             "aliases": self.alias_source,
             "patch_multiplier": f"{self.patch_multiplier} (read from the checkpoint)",
@@ -156,6 +191,7 @@ class ResolvedBundle(FrozenModel):
             "csz_mode": self.csz_mode,
             "trained_normalization": f"{self.trained_normalization}, clipped at {self.clip_sigma:g} sigma",
             "lookback": self.lookback,
+            "rows_read": self._rows_read(),
             "min_stocks_per_day": self.min_stocks_per_day,
             "model": f"d_model={model.d_model}, depth={model.depth}, patch_len={model.patch_len}, "
             f"stride={model.stride}, n_heads={model.n_heads}, horizons={list(model.horizons)}",
@@ -165,5 +201,6 @@ class ResolvedBundle(FrozenModel):
         hashes = [f"  {file.sha256}  {file.path} ({file.status})" for file in self.files]
         hashes += [f"  not shipped, not checked: {name}" for name in self.not_shipped]
         lines = [f"{name}: {value}" for name, value in values.items()]
+        lines += [f"warning: {warning}" for warning in self.warnings]
         init = model_init_log(self.n_features, self.configured_patch_multiplier)
         return "\n".join(["RESOLVED SETTINGS", init, *lines, "files:", *hashes])

@@ -159,6 +159,7 @@ def _summary(result: BacktestResult) -> dict[str, Any]:
         "sessions": f"{len(result.daily)} from {result.daily[0].date} to {result.daily[-1].date}",
         "rebalances": len(result.rebalances),
         "failed_attempts": len(result.failed_attempts),
+        "delisted": len(result.delisted),
         **result.performance.model_dump(mode="json"),
         "warnings": list(result.warnings),
     }

@@ -60,6 +60,8 @@ class DemoBundle:
         Mean over dates of the Spearman correlation of the h20 score with the 20-session forward return.
     in_sample_dates, out_of_sample_dates
         Number of dates behind each mean.
+    returns_at_last_price
+        Forward returns behind both means that end at a stock's last price, as it had none 20 rows later.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class DemoBundle:
     rank_ic_out_of_sample: float
     in_sample_dates: int
     out_of_sample_dates: int
+    returns_at_last_price: int
     notice: str = NOTICE
 
 
@@ -131,7 +134,7 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: ReportProgr
         dataset, plan, shape, split.train_dates, split.train_end, settings, seed=seed, progress=progress
     )
     model = load_model(shape, result.state_dict)
-    coefficients = rank_ic_by_date(
+    judged = rank_ic_by_date(
         model,
         dataset,
         plan,
@@ -141,9 +144,9 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: ReportProgr
         clip_sigma=CLIP_SIGMA,
         progress=progress,
     )
-    first_out = len(split.in_sample)
+    first_out, at_last_price = len(split.in_sample), int(judged.at_last_price.sum())
     in_sample, out_of_sample = (
-        float(part.mean()) for part in (coefficients[:first_out], coefficients[first_out:])
+        float(part.mean()) for part in (judged.coefficients[:first_out], judged.coefficients[first_out:])
     )
     manifest_sha256 = seal_bundle(
         out,
@@ -163,6 +166,7 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: ReportProgr
             "last_price_seen": str(split.train_end),
             "rank_ic_h20_in_sample": round(in_sample, 6),
             "rank_ic_h20_out_of_sample": round(out_of_sample, 6),
+            "returns_at_last_price": at_last_price,
             "out_of_sample_dates": [str(day) for day in split.out_of_sample],
         },
     )
@@ -173,6 +177,7 @@ def _write(out: Path, path: Path, seed: int, samples: int, progress: ReportProgr
         rank_ic_out_of_sample=out_of_sample,
         in_sample_dates=len(split.in_sample),
         out_of_sample_dates=len(split.out_of_sample),
+        returns_at_last_price=at_last_price,
     )
 
 

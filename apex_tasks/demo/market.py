@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from apex_tasks.dataset.price_features import compute_price_features
+from apex_tasks.dataset.price_features.origin import ORIGIN_KEY, PRICES_ORIGIN
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.demo.defaults import DEFAULT_END, DEFAULT_SEED, DEFAULT_SESSIONS, DEFAULT_STOCKS
 from apex_tasks.demo.price_paths import SyntheticMarket, simulate_market
@@ -100,7 +103,7 @@ def write_demo_data(
         if prices_file is not None:
             _write_parquet(prices, prices_file, seed)
             (folder / README_FILE).write_text(_readme(stocks, sessions, seed, end), encoding="utf-8")
-        _write_parquet(dataset, dataset_file, seed)
+        _write_parquet(dataset, dataset_file, seed, {ORIGIN_KEY: PRICES_ORIGIN.encode()})
     except OSError as error:
         raise Refusal(
             "demo data cannot be written",
@@ -140,9 +143,11 @@ def _price_table(market: SyntheticMarket) -> pa.Table:
     )
 
 
-def _write_parquet(table: pa.Table, path: Path, seed: int) -> None:
+def _write_parquet(
+    table: pa.Table, path: Path, seed: int, names: Mapping[bytes, bytes] = MappingProxyType({})
+) -> None:
     label = {b"apex.synthetic": b"true", b"apex.seed": str(seed).encode(), b"apex.notice": NOTICE.encode()}
-    labeled = table.replace_schema_metadata({**(table.schema.metadata or {}), **label})
+    labeled = table.replace_schema_metadata({**(table.schema.metadata or {}), **label, **names})
 
     def write(part: Path) -> None:
         pq.write_table(labeled, part, compression="zstd", row_group_size=ROWS_PER_GROUP)

@@ -14,6 +14,7 @@ from apex_tasks.dataset.features.feature_plan import (
     packaged_feature_groups,
 )
 from apex_tasks.dataset.keys import RowKeys
+from apex_tasks.dataset.price_features.origin import feature_origin
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch
 from apex_tasks.model.patchtst import ModelShape
 from apex_tasks.model.training import TrainingResult, TrainingSettings
@@ -60,7 +61,8 @@ def seal_bundle(
     result, shape, settings
         The weights and how they came about; the config holds the last two.
     dataset, keys
-        What was trained on; the manifest gets its hash and extent, and its last date as `created`.
+        What was trained on; the manifest gets its hash and extent, its last date as `created`, and the origin of its
+        features where its metadata name one.
     notice
         What the bundle must not be taken for; goes into manifest and config.
     marks
@@ -98,6 +100,7 @@ def seal_bundle(
             "rows": len(keys.days),
             "stocks": len(keys.codes),
         },
+        **({} if (origin := feature_origin(dataset.schema)) is None else {"feature_origin": origin}),
         "training": dict(training),
         "expected_behavior": {
             "model_init_log": (

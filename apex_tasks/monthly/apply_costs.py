@@ -118,7 +118,7 @@ def apply_costs(
     )
     alerts.stop_on_critical(broken, f"rebalance {request.rebalance_date}, as-of {request.as_of}")
     require_within_limits(plan, request.settings.limits, request.rebalance_date)
-    document = plan_document(request, panel, parent, carried, plan, prices, metrics, broken)
+    document = plan_document(request, bundle, panel, parent, carried, plan, prices, metrics, broken, calendar)
     key = content_key(
         panel=panel.content_hash,
         scores=scores.content_hash,

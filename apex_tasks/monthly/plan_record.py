@@ -13,7 +13,7 @@ import pandas as pd
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.prices.price_history import PriceHistory
 from apex_tasks.dataset.schema import CODE, SECTOR
-from apex_tasks.market.calendar import LAST_DAY, tokyo_date
+from apex_tasks.market.calendar import LAST_DAY, TseCalendar, tokyo_date
 from apex_tasks.monthly.build_panel import PanelReference
 from apex_tasks.monthly.request import RunRequest
 from apex_tasks.portfolio.ledger import CarriedBook
@@ -37,6 +37,7 @@ from apex_tasks.tables import read_table
 
 def plan_document(
     request: RunRequest,
+    bundle: ResolvedBundle,
     panel: PanelReference,
     parent: PublishedPortfolio | None,
     carried: CarriedBook | None,
@@ -44,17 +45,20 @@ def plan_document(
     prices: PriceHistory,
     metrics: RunMetrics,
     alerts: Sequence[Alert],
+    calendar: TseCalendar,
 ) -> PlanDocument:
     """Write down what a plan rests on."""
     return PlanDocument(
         rebalance_date=request.rebalance_date,
         as_of=request.as_of,
+        features_until=_features_until(request.as_of, bundle.newest_rows_unread, calendar),
         parent=None
         if parent is None
         else ParentPortfolio(portfolio=parent.name, content_hash=parent.content_hash),
         metrics=metrics,
         alerts=tuple(alerts),
         warnings=(
+            *bundle.warnings,
             *panel.warnings,
             *_carried_warnings(parent, carried),
             *_neutralisation_warnings(plan),
@@ -126,6 +130,13 @@ def portfolio_table(plan: MonthlyPlan, prices: PriceHistory, as_of: dt.date) -> 
     )
     table["rank"] = table["rank"].astype("Int64")
     return table.sort_values(["rank", "code"], na_position="last", ignore_index=True)
+
+
+def _features_until(as_of: dt.date, newest_rows_unread: int, calendar: TseCalendar) -> dt.date:
+    day = as_of
+    for _ in range(newest_rows_unread):
+        day = calendar.previous_session(day)
+    return day
 
 
 def _rank_correlation(ranked: pd.DataFrame, parent: PublishedPortfolio | None) -> float | None:

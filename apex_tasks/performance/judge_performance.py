@@ -40,7 +40,7 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.store import Artifact, Store, canonical_json, content_key
 from apex_tasks.tables import csv_bytes, read_table
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when the files change their form or the checks their rules."""
 
 
@@ -199,6 +199,7 @@ class _Evaluation:
             backtest_period=benchmarks.period,
             ignored_benchmarks=benchmarks.ignored,
             ledger=f"{LEDGERS}/{self.ledger.name}",
+            delisted=len(ledger.delisted),
             warnings=ledger.warnings,
         )
 

@@ -18,13 +18,12 @@ from apex_tasks.performance.stored_ledgers import (
     LEDGER_FILE,
     LEDGERS,
     MONTHS_FILE,
-    DelistedName,
     LedgerDocument,
     LedgerHashes,
     LedgerMonthRow,
 )
 from apex_tasks.portfolio.daily_rows import daily_rows
-from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS, first_delisted
+from apex_tasks.portfolio.delisting import DELISTED_AFTER_SESSIONS, DelistedName, delisted_names
 from apex_tasks.portfolio.orders import Order
 from apex_tasks.published.ledger import (
     LedgerMonth,
@@ -35,8 +34,8 @@ from apex_tasks.published.ledger import (
 from apex_tasks.store import Artifact, Store, canonical_json, content_key
 from apex_tasks.tables import csv_bytes
 
-FORMAT = 1
-"""Counts up when the files change their form, so that a ledger in an older one is made again."""
+FORMAT = 2
+"""Counts up when the files change their form or meaning, so that a ledger in an older one is made again."""
 
 
 class LedgerReference(FrozenModel):
@@ -167,7 +166,7 @@ def _month_row(month: LedgerMonth) -> LedgerMonthRow:
 
 
 def _document(ledger: PublishedLedger, dataset_sha256: str, last: dt.date, synthetic: bool) -> LedgerDocument:
-    days, delisted = ledger.days, _delisted(ledger)
+    days, delisted = ledger.days, delisted_names(ledger.days)
     return LedgerDocument(
         synthetic=synthetic,
         last_session=last,
@@ -183,20 +182,6 @@ def _document(ledger: PublishedLedger, dataset_sha256: str, last: dt.date, synth
             dataset=dataset_sha256,
             portfolios={month.portfolio.name: month.portfolio.content_hash for month in ledger.months},
         ),
-    )
-
-
-def _delisted(ledger: PublishedLedger) -> tuple[DelistedName, ...]:
-    positions = {day.session: day.book.positions for day in ledger.days}
-    return tuple(
-        DelistedName(
-            code=code,
-            counted_as_cash_on=session,
-            last_price_jpy=positions[session][code].last_price_jpy,
-            last_price_date=positions[session][code].price_date,
-            value_jpy=positions[session][code].value_jpy,
-        )
-        for code, session in first_delisted(ledger.days).items()
     )
 
 

@@ -46,6 +46,8 @@ class PerformanceReport(StoredDocument):
         Period of the benchmarks as the manifest writes it, and its keys that nothing is compared with.
     ledger
         Folder of the ledger in the store.
+    delisted
+        Held names that count as cash at their last price; `ledger.json` has each.
     warnings
         What a reader must know of the ledger.
     """
@@ -66,6 +68,7 @@ class PerformanceReport(StoredDocument):
     backtest_period: str
     ignored_benchmarks: tuple[str, ...]
     ledger: str
+    delisted: int = 0
     warnings: tuple[str, ...]
 
     @property

@@ -10,21 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from apex_tasks.frozen_model import StoredDocument
+from apex_tasks.portfolio.delisting import DelistedName
 from apex_tasks.statistics.performance import Performance
 from apex_tasks.store import Artifact
 
 LEDGERS = "ledger"
 DAILY_FILE, FILLS_FILE, MONTHS_FILE, LEDGER_FILE = "daily.csv", "fills.csv", "months.csv", "ledger.json"
-
-
-class DelistedName(StoredDocument):
-    """A held name that stopped trading, with the price that it counts as cash at."""
-
-    code: str
-    counted_as_cash_on: dt.date
-    last_price_jpy: float
-    last_price_date: dt.date
-    value_jpy: float
 
 
 class LedgerHashes(StoredDocument):
@@ -46,7 +37,7 @@ class LedgerDocument(StoredDocument):
     first_marked, last_marked, sessions
         Sessions on which the book was marked; None and 0 until the first month is filled.
     capital_jpy
-        Cash before the first month.
+        Value of the book that the first month starts from, cash and positions.
     performance
         Figures in the conventions of the benchmark; None without a session.
     dividends_jpy

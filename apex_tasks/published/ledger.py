@@ -49,7 +49,8 @@ class PublishedLedger:
     days
         One per session of the dataset from the first fill on; each month starts again from its published book.
     capital_jpy
-        Cash before the first month.
+        Value of the book that the first month starts from: its cash, and what it holds where the chain begins with a
+        month that is not a cold start.
     warnings
         Where the dataset no longer gives the book that a month was published from, and months left out.
     """
@@ -117,7 +118,9 @@ def read_published_ledger(
             warnings.append(
                 f"{after.name} was published from a book of {difference}: {_why_revised(portfolio, after)}"
             )
-    return PublishedLedger(tuple(months), tuple(days), chain[0].book_before().cash_jpy, tuple(warnings))
+    return PublishedLedger(
+        tuple(months), tuple(days), chain[0].book_before().portfolio_value_jpy, tuple(warnings)
+    )
 
 
 def published_chain(store: Store, until: dt.date | None) -> tuple[list[PublishedPortfolio], list[str]]:

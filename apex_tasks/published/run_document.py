@@ -108,12 +108,16 @@ class PlanDocument(StoredDocument):
         Thresholds that were broken without stopping the month.
     warnings
         What a reader of the book must know of the data.
+    features_until
+        Newest TSE session whose features reach a score of a stock with a row on every session: the as-of session, or
+        earlier where the model's patches do not reach the newest rows. None in months of 1.0.0.
     eligible_by_sector
         Number of eligible stocks by sector code; an empty text where it is unknown.
     """
 
     rebalance_date: dt.date
     as_of: dt.date
+    features_until: dt.date | None = None
     parent: ParentPortfolio | None
     metrics: RunMetrics
     alerts: tuple[Alert, ...]
@@ -145,12 +149,19 @@ class RunSettings(StoredDocument):
 
 
 class BundleRecord(StoredDocument):
-    """The resolved bundle, without where it was read from."""
+    """The resolved bundle, without where it was read from.
+
+    Attributes
+    ----------
+    newest_rows_unread
+        Newest rows of each stock's window that reach no score; None in months of 1.0.0.
+    """
 
     bundle_version: JsonValue
     created: JsonValue
     git_tag: JsonValue
     plan: FeaturePlan
+    newest_rows_unread: int | None = None
     selection: SelectionSettings
     performance_benchmarks: dict[str, JsonValue]
 

@@ -15,7 +15,7 @@ import pandas as pd
 from apex_tasks.backtesting.compare import SEED
 from apex_tasks.refusal import Refusal
 from apex_tasks.statistics.bootstrap import Interval, bootstrap_interval
-from real_data.rank_ics import AS_OF, HORIZON
+from real_data.rank_ics import AS_OF, AT_LAST_PRICE, HORIZON, STOCKS
 
 
 def rank_ic_summary(table: pd.DataFrame, shortest_month: int) -> pd.DataFrame:
@@ -27,7 +27,7 @@ def rank_ic_summary(table: pd.DataFrame, shortest_month: int) -> pd.DataFrame:
         Least number of sessions from one as-of date to the next.
     """
     rows = []
-    for name in table.columns.drop([AS_OF, "stocks"]):
+    for name in table.columns.drop([AS_OF, STOCKS, AT_LAST_PRICE]):
         summary = summarize_coefficients(
             table[name], horizon_sessions=HORIZON, spacing_sessions=shortest_month, seed=SEED
         )

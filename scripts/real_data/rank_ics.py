@@ -15,14 +15,14 @@ import pandas as pd
 from apex_tasks.backtesting.forecaster import Forecaster
 from apex_tasks.bundle import read_bundle, resolve_bundle
 from apex_tasks.bundle.checkpoint import load_checkpoint
-from apex_tasks.dataset.prices.forward_returns import ForwardReturns, read_forward_returns
+from apex_tasks.dataset.prices.forward_returns import ForwardReturns, read_held_returns
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import CODE, DATE, DatasetFile
 from apex_tasks.settings import ApexSettings
 from apex_tasks.statistics.rank_ic import rank_ic
 
 HORIZON = 20
-AS_OF = "as_of"
+AS_OF, STOCKS, AT_LAST_PRICE = "as_of", "stocks", "at_last_price"
 
 
 def month_ends(sessions: Sequence[dt.date], first: dt.date, last: dt.date) -> list[dt.date]:
@@ -76,11 +76,12 @@ def rank_ic_table(
     Returns
     -------
     DataFrame
-        `as_of`; `stocks` with a score of the model; `model` and `momentum` against the return of the next 20
+        `as_of`; `stocks` with a score of the model; `at_last_price`, how many of these had no price at the end of the
+        20 rows and count with their last one; `model` and `momentum` against the return of the next 20
         rows from the close of the as-of date; `model_from_fill` and `momentum_from_fill` against the 20 rows
         from the close of the session after, at which a month is filled.
     """
-    returns = read_forward_returns(dataset, (1, HORIZON, HORIZON + 1), dt.date.max)
+    returns = read_held_returns(dataset, (1, HORIZON, HORIZON + 1), dt.date.max)
     rows = []
     days = cast("Iterable[tuple[dt.date, pd.DataFrame]]", scores.groupby(DATE, sort=True))
     for day, table in days:
@@ -92,7 +93,8 @@ def rank_ic_table(
         rows.append(
             {
                 AS_OF: day,
-                "stocks": len(table),
+                STOCKS: len(table),
+                AT_LAST_PRICE: int(returns.ended_early(day, codes)[:, 1].sum()),
                 "model": rank_ic(model, from_close),
                 "momentum": rank_ic(momentum_score, rival_close),
                 "model_from_fill": rank_ic(model, from_fill),

@@ -158,7 +158,7 @@ def validation_rank_ic(
         seed=seed,
         progress=progress,
     )
-    coefficients = rank_ic_by_date(
+    judged = rank_ic_by_date(
         load_model(shape, result.state_dict),
         dataset,
         plan,
@@ -169,7 +169,7 @@ def validation_rank_ic(
         last=last,
         progress=progress,
     )
-    return [float(value) for value in coefficients]
+    return [float(value) for value in judged.coefficients]
 
 
 def training_dates(sessions: Sequence[dt.date], train_end: dt.date) -> list[dt.date]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from apex_tasks.settings import PortfolioSettings
@@ -135,6 +136,49 @@ def test_splits_that_v0_1_0_did_not_adjust_for_are_told(world: World, tmp_path: 
     world.apex(tmp_path, *arguments, "--out", str(out))
     (told,) = [text for text in json.loads(out.read_text())["warnings"] if "splits of held names" in text]
     assert "(2025-07-01)" in told
+
+
+def test_what_scores_may_know_of_later_splits_is_told(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    arguments = ["backtest", "--start", str(START), "--end", str(END), "--timing", "same_close"]
+    world.apex(tmp_path, *arguments, "--out", str(out))
+    (told,) = [
+        text for text in json.loads(out.read_text())["warnings"] if "levels of adjusted closes" in text
+    ]
+    assert told.startswith(
+        "6 features are levels of adjusted closes (ema_5, ema_20, ema_200, macd, macd_signal,"
+    )
+    # Whoever has a split in the period has closes before it that were adjusted.
+    columns = ["Date", "Code", "Close", "AdjustmentClose"]
+    frame = pd.read_parquet(world.dataset, columns=columns)
+    days = (frame["Date"] >= START - dt.timedelta(days=70)) & (frame["Date"] <= END)
+    ratio = frame["AdjustmentClose"] / frame["Close"].where(frame["Close"] > 0)
+    adjusted = frame.loc[days & ((ratio - 1).abs() >= 0.02), "Code"].nunique()
+    assert adjusted > 10
+    assert f"{adjusted} stocks have closes in the period that were adjusted later" in told
+
+
+def test_delisted_names_stay_positions_and_are_listed(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    arguments = ["backtest", "--start", str(START), "--end", str(END), "--timing", "same_close"]
+    world.apex(tmp_path, *arguments, "--out", str(out))
+    result = json.loads(out.read_text())
+    days = [day for day in SESSIONS if START <= day <= END]
+    rows = {}
+    for day in days:
+        for code in world.closes(day):
+            rows.setdefault(code, []).append(day)
+    for name in result["delisted"]:
+        counted = dt.date.fromisoformat(name["counted_as_cash_on"])
+        last = dt.date.fromisoformat(name["last_price_date"])
+        assert days.index(counted) - days.index(last) >= 20
+        assert max(day for day in rows[name["code"]] if day <= counted) == last
+        assert name["last_price_jpy"] == world.closes(last)[name["code"]]
+    told = [
+        text for text in result["warnings"] if "stay positions, as in v0.1.0, at their last price" in text
+    ]
+    assert len(told) == bool(result["delisted"])
+    assert result["delisted"]
 
 
 def test_as_long_as_nothing_is_held_every_date_is_tried(world: World, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from apex_tasks.bundle import BundleFiles, ResolvedBundle, resolve_bundle
@@ -65,6 +66,10 @@ def test_the_block_of_resolved_settings(dataset: Path) -> None:
     assert "effective_dim: 178" in lines
     assert f"feature_hash: {HASH}" in lines
     assert "csz_mode: trained_with_csz" in lines
+    assert (
+        "rows_read: 176 of 180, patches of 16 rows, 8 apart: the features of a stock's newest 4 rows reach no score"
+        in lines
+    )
     files = draft.seal()
     for path, status in {CHECKPOINT: "verified", CONFIG: "verified", GROUPS: "unlisted"}.items():
         assert f"  {hashlib.sha256(files[path]).hexdigest()}  {path} ({status})" in lines
@@ -306,3 +311,32 @@ def test_other_key_columns_are_refused(dataset: Path) -> None:
     draft = Draft()
     draft.config["data"]["code_column"] = "Ticker"
     refused(draft, dataset, r"key data\.code_column")
+
+
+def test_a_lookback_that_the_patches_fill_is_read_to_its_last_row(dataset: Path) -> None:
+    draft = Draft()
+    draft.config["data"]["lookback"] = 184
+    bundle = shake(draft, dataset)
+    assert bundle.newest_rows_unread == 0
+    assert "rows_read: all 184, patches of 16 rows, 8 apart" in bundle.settings_block().splitlines()
+
+
+def test_features_of_another_origin_than_the_bundles_are_a_warning(dataset: Path, tmp_path: Path) -> None:
+    assert shake(Draft(), dataset).warnings == ()
+    table = pq.read_table(dataset)
+    named = tmp_path / "named.parquet"
+    pq.write_table(table.replace_schema_metadata({b"features": b"prices-1"}), named)
+    draft = Draft()
+    bundle = shake(draft, named)
+    (told,) = bundle.warnings
+    assert "origin prices-1, and the bundle does not say what it was trained on: 34 features" in told
+    lines = bundle.settings_block().splitlines()
+    assert f"warning: {told}" in lines
+    assert "feature_origin: not named, dataset: prices-1" in lines
+    draft.manifest["feature_origin"] = "prices-1"
+    bundle = shake(draft, named)
+    assert bundle.warnings == ()
+    assert "feature_origin: prices-1, dataset: prices-1" in bundle.settings_block().splitlines()
+    draft.manifest["feature_origin"] = 1
+    with pytest.raises(Refusal, match="feature_origin"):
+        shake(draft, named)

@@ -76,6 +76,8 @@ def test_the_bundle_passes_the_handshake_and_is_the_same_every_time(tmp_path, da
         assert resolved.effective_dim == 178
         assert resolved.model.d_model == 256
         assert resolved.synthetic is True
+        assert resolved.feature_origin == resolved.dataset_feature_origin == "prices-1"
+        assert resolved.warnings == ()
         assert (
             "[Model Init] in_features=89, patch_multiplier=auto, add_csz=False" in resolved.settings_block()
         )
@@ -96,6 +98,7 @@ def test_the_bundle_passes_the_handshake_and_is_the_same_every_time(tmp_path, da
         "stocks": frame.Code.nunique(),
     }
     assert manifest["training"]["rank_ic_h20_out_of_sample"] == round(first.rank_ic_out_of_sample, 6)
+    assert manifest["training"]["returns_at_last_price"] == first.returns_at_last_price
     assert first.out_of_sample_dates == len(manifest["training"]["out_of_sample_dates"])
 
 

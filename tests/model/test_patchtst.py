@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import tests.support.oracle_ranker as oracle
+from apex_tasks.bundle.resolved import newest_rows_unread
 from apex_tasks.model.patchtst import ModelShape, PatchTSTRanker, sinusoidal_positions
 from apex_tasks.model.scoring import load_model
 from tests.support.bundle_factory import weights
@@ -152,3 +153,46 @@ def test_dropout_is_for_training_only() -> None:
     )
     model.train()
     assert not np.array_equal(score(model, windows), score(model, windows))
+
+
+def test_the_newest_four_rows_of_180_reach_no_score() -> None:
+    model = load_model(PRODUCTION, weights(d_model=256, depth=4))
+    windows = random_windows(PRODUCTION, 3)
+    assert newest_rows_unread(PRODUCTION.lookback, PRODUCTION.patch_len, PRODUCTION.stride) == 4
+    changed = windows.copy()
+    changed[:, -4:] = random_windows(PRODUCTION, 3, seed=2)[:, -4:]
+    np.testing.assert_array_equal(score(model, changed), score(model, windows))
+    changed[:, -5] += 1.0
+    assert (score(model, changed) != score(model, windows)).all()
+
+
+@pytest.mark.parametrize(
+    ("lookback", "patch_len", "stride", "unread"),
+    [
+        (16, 16, 8, 0),
+        (23, 16, 8, 7),
+        (24, 16, 8, 0),
+        (60, 16, 8, 4),
+        (60, 10, 3, 2),
+        (20, 4, 7, 2),
+        (9, 4, 7, 5),
+    ],
+)
+def test_the_rows_that_no_gradient_reaches(lookback: int, patch_len: int, stride: int, unread: int) -> None:
+    shape = ModelShape(
+        n_features=2,
+        patch_multiplier=1,
+        d_model=8,
+        depth=1,
+        n_heads=2,
+        patch_len=patch_len,
+        stride=stride,
+        lookback=lookback,
+    )
+    model = load_model(shape, weights(channels=2, d_model=8, depth=1, patch_len=patch_len))
+    windows = torch.from_numpy(random_windows(shape, 2)).requires_grad_()
+    model(windows).sum().backward()
+    assert windows.grad is not None
+    read = windows.grad.abs().sum(dim=(0, 2)).numpy() > 0
+    newest_read = np.flatnonzero(read)[-1]
+    assert lookback - 1 - newest_read == unread == newest_rows_unread(lookback, patch_len, stride)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,16 @@ import pandas as pd
 import pytest
 
 from tests.support.month_reading import book, run_document, table
-from tests.support.small_market import AUGUST, JULY, OCTOBER, SmallMarket, portfolio, run
+from tests.support.small_market import (
+    AUGUST,
+    CALENDAR,
+    JULY,
+    OCTOBER,
+    SmallMarket,
+    portfolio,
+    run,
+    write_table,
+)
 
 
 @pytest.mark.parametrize("day", [JULY, AUGUST, OCTOBER])
@@ -49,3 +59,23 @@ def test_what_a_policy_gives_up_is_a_warning(market: SmallMarket, tmp_path: Path
     run(market, tmp_path, JULY, cold_start=True, policy="capped")
     warnings = run_document(tmp_path, JULY)["warnings"]
     assert any("the policy gave something up" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("day", [JULY, AUGUST])
+def test_run_json_says_up_to_which_session_features_were_read(chain: Path, day: object) -> None:
+    document = run_document(chain, day)
+    as_of = dt.date.fromisoformat(document["as_of"])
+    assert document["bundle"]["newest_rows_unread"] == 4
+    assert document["features_until"] == str(CALENDAR.sessions(as_of - dt.timedelta(days=20), as_of)[-5])
+    assert not any(
+        "reach" in warning for warning in document["warnings"]
+    )  # sound data are no cause for alarm
+
+
+def test_features_of_another_origin_are_a_warning_of_the_month(market: SmallMarket, tmp_path: Path) -> None:
+    dataset = write_table(
+        market.table.replace_schema_metadata({b"features": b"prices-1"}), tmp_path / "d.parquet"
+    )
+    run(market, tmp_path / "home", JULY, cold_start=True, dataset=str(dataset))
+    warnings = run_document(tmp_path / "home", JULY)["warnings"]
+    assert [text for text in warnings if "origin prices-1" in text]

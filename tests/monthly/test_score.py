@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,7 +14,7 @@ from apex_tasks.parameters import with_parameters
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import load_settings
 from apex_tasks.tables import read_table
-from tests.support.small_market import AS_OF, JULY, SmallMarket, portfolio
+from tests.support.small_market import AS_OF, CALENDAR, FEATURE_COLUMNS, JULY, SmallMarket, portfolio
 
 
 def test_they_are_the_published_scores(market: SmallMarket, chain: Path) -> None:
@@ -33,3 +34,25 @@ def test_another_horizon_is_another_ranking(market: SmallMarket) -> None:
 def test_a_day_that_the_dataset_lacks_is_refused(market: SmallMarket) -> None:
     with pytest.raises(Refusal, match="has no rows for the as-of session"):
         score(market.bundle, market.dataset, dt.date(2025, 7, 6), load_settings())
+
+
+def test_features_of_the_newest_four_sessions_reach_no_score(market: SmallMarket, tmp_path: Path) -> None:
+    as_of = AS_OF[JULY]
+    sessions = CALENDAR.sessions(as_of - dt.timedelta(days=20), as_of)
+
+    def shuffled(days: list[dt.date], name: str) -> Path:
+        """A copy whose features of some days belong to other stocks: each day's z-scores stay what they were."""
+        order, random = np.arange(len(market.dates)), np.random.default_rng(1)
+        for day in days:
+            rows = np.flatnonzero(market.dates == day)
+            order[rows] = random.permutation(rows)
+        return market.changed(
+            tmp_path / name, **{name: market.values(name)[order] for name in FEATURE_COLUMNS}
+        )
+
+    plain = score(market.bundle, market.dataset, as_of, load_settings())
+    newest = score(market.bundle, shuffled(sessions[-4:], "newest.parquet"), as_of, load_settings())
+    pd.testing.assert_frame_equal(newest, plain)
+    fifth = score(market.bundle, shuffled(sessions[-5:-4], "fifth.parquet"), as_of, load_settings())
+    assert set(fifth["Code"]) == set(plain["Code"])
+    assert fifth["Score"].tolist() != plain["Score"].tolist()

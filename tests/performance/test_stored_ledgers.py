@@ -13,13 +13,13 @@ from apex_tasks.performance.stored_ledgers import (
     LEDGER_FILE,
     LEDGERS,
     MONTHS_FILE,
-    DelistedName,
     LedgerDocument,
     LedgerHashes,
     read_daily_returns,
     read_ledger,
     read_turnovers,
 )
+from apex_tasks.portfolio.delisting import DelistedName
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Artifact, Store, canonical_json
 from apex_tasks.tables import csv_bytes

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book, Position
 from apex_tasks.portfolio.orders import estimate_orders
-from apex_tasks.published.ledger import published_chain
+from apex_tasks.published.ledger import published_chain, read_published_ledger
 from apex_tasks.published.portfolio import BOOK_FILE, PORTFOLIOS, BookDocument, PortfolioDetails
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import Store, canonical_json
@@ -77,3 +79,25 @@ def test_nothing_published_is_refused(tmp_path: Path) -> None:
     publish(store, DAYS[1], cold=True)
     with pytest.raises(Refusal, match="received=none up to 2025-07-01"):
         published_chain(store, DAYS[0])
+
+
+@pytest.mark.parametrize(("cold", "capital"), [(True, 1e6), (False, 1e6 + 10 * 100)])
+def test_the_capital_is_the_value_that_the_chain_starts_from(
+    tmp_path: Path, cold: bool, capital: float
+) -> None:
+    store = Store(tmp_path)
+    publish(store, DAYS[0], cold=cold)
+    days = [DAYS[0] - dt.timedelta(days=1), DAYS[0], DAYS[0] + dt.timedelta(days=1)]
+    columns = {
+        "Date": pa.array(days, pa.date32()),
+        "Code": ["1301"] * 3,
+        "Close": [100.0, 100.0, 200.0],
+        "Volume": [1e6] * 3,
+        "TurnoverValue": [1e8] * 3,
+    }
+    pq.write_table(pa.table(columns), tmp_path / "dataset.parquet")
+    ledger = read_published_ledger(store, str(tmp_path / "dataset.parquet"))
+    assert ledger.capital_jpy == capital
+    # Everything is in the one stock, whose price doubles.
+    assert ledger.performance().total_return == pytest.approx(100.0, abs=1.0)
+    assert ledger.performance().cost_pct_of_capital < 1.0

@@ -164,7 +164,9 @@ def test_all_fits_into_80_columns() -> None:
     console = Console(width=80, record=True)
     show_portfolios(console, PERFORMANCE.reset_index())
     show_differences(console, DIFFERENCES.reset_index())
-    table = pd.DataFrame({"as_of": range(24), "stocks": 5, "momentum_from_fill": RNG.uniform(-1, 1, 24)})
+    table = pd.DataFrame(
+        {"as_of": range(24), "stocks": 5, "at_last_price": 0, "momentum_from_fill": RNG.uniform(-1, 1, 24)}
+    )
     show_rank_ics(console, rank_ic_summary(table, 19))
     lines = console.export_text().splitlines()
     assert max(len(line) for line in lines) <= 80

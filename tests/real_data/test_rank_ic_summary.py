@@ -109,7 +109,7 @@ def test_wrong_use_is_refused():
 
 def test_rank_ic_summary_is_that_of_a_mean_with_blocks_as_long_as_months_overlap() -> None:
     values = 0.05 + 0.1 * np.random.default_rng(5).standard_normal(24)
-    table = pd.DataFrame({"as_of": range(24), "stocks": 5, "model": values})
+    table = pd.DataFrame({"as_of": range(24), "stocks": 5, "at_last_price": 0, "model": values})
     (row,) = rank_ic_summary(table, 19).to_dict("records")
     assert (row["scores"], row["months"]) == ("model", 24)
     assert row["mean"] == pytest.approx(values.mean())

@@ -240,6 +240,17 @@ def test_it_says_where_the_book_comes_from(august: Artifact, july: Artifact) -> 
     )
 
 
+def test_it_says_which_features_the_scores_rest_on(
+    august: Artifact, july: Artifact, document: dict[str, Any]
+) -> None:
+    said = b"Scores rest on features up to Fri 2025-07-25: the model's patches do not reach a stock's newest 4 rows."
+    assert said in august.read_bytes("report.html")
+    # A month of 1.0.0 does not know it.
+    del document["features_until"], document["bundle"]["newest_rows_unread"]
+    page = render_report(RunDocument.model_validate(document), august, july).decode()
+    assert "Scores rest on" not in page
+
+
 def test_alerts_and_warnings_are_shown(august: Artifact, july: Artifact, document: dict[str, Any]) -> None:
     document["warnings"] = ["three prices are old"]
     document["alerts"] = [

@@ -14,6 +14,7 @@ from upath import UPath
 from apex_tasks.dataset.parquet_reader import ParquetReader
 from apex_tasks.dataset.price_features.definitions import LEFT_OUT_FEATURES, PRICE_FEATURES
 from apex_tasks.dataset.price_features.engine import feature_columns, with_features
+from apex_tasks.dataset.price_features.origin import ORIGIN_KEY, PRICES_ORIGIN
 from apex_tasks.dataset.price_features.rows import read_prices
 from apex_tasks.dataset.schema import TEXT_PATTERNS
 from apex_tasks.refusal import Refusal
@@ -54,7 +55,8 @@ def write_dataset(
     """Compute the price features of a parquet file and write the dataset file.
 
     The file appears under its name only when it is complete: parquet, zstd, sorted by Date, Code, in row
-    groups of 131,072 rows with statistics, so that a reader skips the row groups of other dates.
+    groups of 131,072 rows with statistics, so that a reader skips the row groups of other dates. Decimal columns
+    become float64, which the readers of a dataset take; the metadata `features` name the origin of the features.
 
     Parameters
     ----------
@@ -85,7 +87,7 @@ def write_dataset(
     for name, column in feature_columns(rows):
         columns[name] = column
         report(_READ + (_COMPUTED - _READ) * len(columns) / len(PRICE_FEATURES))
-    dataset = with_features(rows, columns)
+    dataset = _named(with_features(rows, columns))
     _write(dataset, out, lambda written: report(_COMPUTED + (1 - _COMPUTED) * written))
     return DatasetSummary(
         rows=dataset.num_rows,
@@ -103,7 +105,21 @@ def write_dataset(
 def _read(prices_file: Path) -> pa.Table:
     # One file is read, not a dataset; a folder called Date=... above it must not add a column.
     with ParquetReader(prices_file, TEXT_PATTERNS, what="price file") as source:
-        return source.read_row_groups(range(source.metadata.num_row_groups))
+        return _without_decimals(source.read_row_groups(range(source.metadata.num_row_groups)))
+
+
+def _without_decimals(table: pa.Table) -> pa.Table:
+    """The table with its decimal columns, such as databases export, as float64: to the nearest number."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type):
+            table = table.set_column(index, field.name, table.column(index).cast(pa.float64()))
+    return table
+
+
+def _named(dataset: pa.Table) -> pa.Table:
+    return dataset.replace_schema_metadata(
+        {**(dataset.schema.metadata or {}), ORIGIN_KEY: PRICES_ORIGIN.encode()}
+    )
 
 
 def _write(dataset: pa.Table, out: Path, report: Callable[[float], None]) -> None:
