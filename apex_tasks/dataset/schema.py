@@ -20,7 +20,7 @@ from apex_tasks.store import file_sha256
 
 DATE, CODE = "Date", "Code"
 CLOSE, VOLUME, TURNOVER_VALUE = "Close", "Volume", "TurnoverValue"
-ADJUSTMENT_CLOSE, SECTOR = "AdjustmentClose", "sector33_code"
+ADJUSTMENT_CLOSE, ADJUSTMENT_FACTOR, SECTOR = "AdjustmentClose", "AdjustmentFactor", "sector33_code"
 MARKET_COLUMNS = (CLOSE, VOLUME, TURNOVER_VALUE)
 TEXT_PATTERNS = {
     CODE: r"\A[0-9A-Za-z][0-9A-Za-z._-]{0,31}\z",

@@ -26,6 +26,9 @@ REBALANCE_TIME = time(9)
 CLOSING_TIME = time(15, 30)
 """The close of a session, Tokyo time, as the exchange has it since 5 November 2024; before that it was 15:00."""
 
+SESSIONS_WITHOUT_TRADING = frozenset({date(2020, 10, 1)})
+"""Sessions on which the exchange's system failed and nothing traded: rows without a close are no fault."""
+
 _YEAR_END = frozenset({(12, 31), (1, 1), (1, 2), (1, 3)})
 _CLOSURE_COLUMNS = ["date", "reason", "source"]
 _ONE_DAY = timedelta(days=1)

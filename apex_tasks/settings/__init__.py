@@ -2,6 +2,7 @@
 
 from apex_tasks.settings.choices import (
     FeaturesMode,
+    Market,
     Normalization,
     Policy,
     Priority,
@@ -10,6 +11,7 @@ from apex_tasks.settings.choices import (
     Severity,
     Timing,
 )
+from apex_tasks.settings.faults import Fault
 from apex_tasks.settings.loading import (
     SETTINGS_FILE_VARIABLE,
     ApexSettings,
@@ -24,6 +26,7 @@ from apex_tasks.settings.sections import (
     EnhancedSettings,
     FreshnessSettings,
     InferenceSettings,
+    JudgementSettings,
     LimitSettings,
     NotificationSettings,
     PerformanceSettings,
@@ -42,10 +45,13 @@ __all__ = [
     "BundleLimits",
     "DeadlineSettings",
     "EnhancedSettings",
+    "Fault",
     "FeaturesMode",
     "FreshnessSettings",
     "InferenceSettings",
+    "JudgementSettings",
     "LimitSettings",
+    "Market",
     "Normalization",
     "NotificationSettings",
     "PerformanceSettings",

@@ -12,6 +12,16 @@ class Normalization(StrEnum):
     RAW = "raw"
 
 
+class Market(StrEnum):
+    """Whose rules a dataset keeps."""
+
+    TSE = "tse"
+    """Tokyo's codes, calendar and daily limits."""
+
+    GENERIC = "generic"
+    """Any safe codes; sessions and plausible moves come from the data themselves."""
+
+
 class FeaturesMode(StrEnum):
     """What happens to a feature that the dataset lacks."""
 

@@ -26,6 +26,7 @@ from apex_tasks.settings.sections import (
     EnhancedSettings,
     FreshnessSettings,
     InferenceSettings,
+    JudgementSettings,
     LimitSettings,
     NotificationSettings,
     PerformanceSettings,
@@ -77,6 +78,7 @@ class ApexSettings(BaseSettings):
     )
     schedule: ScheduleSettings = ScheduleSettings()
     freshness: FreshnessSettings = FreshnessSettings()
+    judgement: JudgementSettings = JudgementSettings()
     ranking: RankingSettings = RankingSettings()
     selection: SelectionSettings = SelectionSettings()
     portfolio: PortfolioSettings = PortfolioSettings()

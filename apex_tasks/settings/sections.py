@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from apex_tasks.frozen_model import FrozenModel
-from apex_tasks.settings.choices import FeaturesMode, Normalization, Policy, Priority, Severity
+from apex_tasks.settings.choices import FeaturesMode, Market, Normalization, Policy, Priority, Severity
 from apex_tasks.settings.comma_separated import CommaSeparated, Name
+from apex_tasks.settings.faults import Fault
 
 KeyHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -41,6 +42,48 @@ class FreshnessSettings(FrozenModel):
     )
     timeout_minutes: Annotated[float, Field(gt=0)] = Field(
         180.0, description="Minutes until a dataset that stays incomplete fails the run."
+    )
+
+
+class JudgementSettings(FrozenModel):
+    """When a dataset that reads well is sound; docs/dataset.md describes every fault."""
+
+    market: Market = Field(
+        Market.TSE, description="`tse`: Tokyo's codes, calendar and daily limits; `generic`: the data's own."
+    )
+    min_priced_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.95, description="Least closes on the as-of session, as a share of the trailing median."
+    )
+    min_traded_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.80, description="Least volumes on it, likewise."
+    )
+    min_session_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.50, description="Closes of an earlier session below this share of the usual are told."
+    )
+    max_null_rise: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.10, description="Most by which a feature's share of nulls may exceed its median over the lookback."
+    )
+    max_repeated_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.10, description="Largest share of stocks that may repeat close and volume of the session before."
+    )
+    max_moved_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.01, description="Largest share of closes that may move beyond the daily limit on one session."
+    )
+    max_turnover_ratio: Annotated[float, Field(gt=1, le=10)] = Field(
+        1.5, description="TurnoverValue over Volume x Close, or its inverse, above which a unit is wrong."
+    )
+    max_lost_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.10,
+        description="Largest share of held or ordered names that may have no row since the month before.",
+    )
+    min_distinct_scores: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.90, description="Least share of scores that differ from all others."
+    )
+    accepted_moves: CommaSeparated[Name] = Field(
+        (), description="Moves beyond the limit that are true, as `<Code>@<date>`, separated by commas."
+    )
+    warn_only: CommaSeparated[Fault] = Field(
+        (), description="Faults that are told and stop no month, separated by commas."
     )
 
 

@@ -1,0 +1,1 @@
+"""The judgement of a dataset: what differs from a sound delivery is refused, or counted and told."""

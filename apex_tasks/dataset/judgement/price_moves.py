@@ -1,0 +1,210 @@
+"""Plausible prices: closes within the daily limit, adjustments that agree with each other, turnover that fits."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from apex_tasks.dataset.judgement.faults import FoundFault, shown
+from apex_tasks.dataset.judgement.market_rows import Floats, MarketRows
+from apex_tasks.dataset.schema import day_from_epoch, days_since_epoch
+from apex_tasks.market.price_limits import BROADENED, daily_limit_jpy
+from apex_tasks.settings import Fault, JudgementSettings, Market
+
+ROUNDING_JPY = 0.05
+"""Half of the last digit of an adjusted close: with few yen left after many splits it is a large share."""
+MIN_STEP = 0.02
+"""A change of AdjustmentClose / Close below this is a dividend or rounding, no split."""
+LONGEST_GAP = 10
+"""Sessions without a close after which a stock may be anywhere; each one before lets its limit compound."""
+MIN_MARKET_STOCKS = 5
+"""With fewer stocks beyond their limits on a session, these are in question and not the whole market."""
+GENERIC_MOVE = 3.0
+"""Where no limits exist, a close beyond this multiple of the one before, or below its inverse, is in question."""
+MIN_STOCKS_FOR_UNITS = 20
+
+
+def judge_moves(
+    rows: MarketRows, sessions: Sequence[dt.date], settings: JudgementSettings
+) -> Iterator[FoundFault]:
+    """Compare every close with the one before it, on the basis that the file itself gives.
+
+    The base price is the close before, times AdjustmentFactor or the step of AdjustmentClose / Close; where the file has
+    both, either may explain a move. A close is in question when it is further from the base than the daily limit
+    (docs/dataset.md; four times that after a move by the whole limit), plus what rounding of the adjusted closes hides.
+    """
+    priced = np.flatnonzero(np.isfinite(rows.close))
+    now, before = priced[1:], priced[:-1]
+    same = rows.stock[now] == rows.stock[before]
+    now, before = now[same], before[same]
+    moves = _Moves(rows, now, before, sessions)
+    beyond = moves.beyond_limit(settings.market)
+    accepted = np.isin(moves.labels(), sorted(settings.accepted_moves)) if settings.accepted_moves else False
+    in_question = beyond & ~np.asarray(accepted)
+    yield from _market_moved(rows, now[in_question], now, settings)
+    if in_question.any():
+        hit = now[in_question]
+        yield FoundFault(
+            fault=Fault.CLOSES_MOVED,
+            count=len(hit),
+            stops=False,
+            told=f"{len(hit)} closes of {len(rows.names(hit))} stocks are beyond the daily limit and nothing in the file "
+            f"explains it: {shown(_described(rows, move, moves.base[at]) for at, move in _first(in_question, now))}",
+            codes=rows.names(hit),
+        )
+    contradicted = moves.contradicted() & ~np.asarray(accepted)
+    if contradicted.any():
+        hit = now[contradicted]
+        yield FoundFault(
+            fault=Fault.ADJUSTMENTS_CONTRADICTED,
+            count=len(hit),
+            stops=False,
+            told=f"AdjustmentClose of {len(rows.names(hit))} stocks contradicts AdjustmentFactor, or steps for one session: "
+            f"{shown(f'{rows.codes[rows.stock[at]]} {day_from_epoch(rows.days[at])}' for at in hit[:6])}",
+            codes=rows.names(hit),
+        )
+
+
+def judge_turnover(rows: MarketRows, as_of: dt.date, settings: JudgementSettings) -> Iterator[FoundFault]:
+    """Compare TurnoverValue with Volume times Close on the as-of session: units, and columns exchanged."""
+    today = np.flatnonzero(rows.days == days_since_epoch(as_of))
+    ratio = rows.turnover[today] / (rows.volume[today] * rows.close[today])
+    today, ratio = today[np.isfinite(ratio)], ratio[np.isfinite(ratio)]
+    if len(ratio) < MIN_STOCKS_FOR_UNITS:
+        return
+    low, high = 1 / settings.max_turnover_ratio, settings.max_turnover_ratio
+    median = float(np.median(ratio))
+    if not low <= median <= high:
+        yield FoundFault(
+            fault=Fault.TURNOVER_MISMATCHED,
+            count=len(ratio),
+            stops=True,
+            told=f"TurnoverValue is {median:.3g} times Volume x Close (median of {len(ratio)} stocks on {as_of}), expected "
+            f"{low:.2f} to {high:.2f}: a unit is wrong, or columns are exchanged",
+        )
+        return
+    odd = np.flatnonzero((ratio < low) | (ratio > high))
+    if len(odd):
+        names = rows.names(today[odd])
+        yield FoundFault(
+            fault=Fault.STOCK_TURNOVER_MISMATCHED,
+            count=len(names),
+            stops=False,
+            told=f"TurnoverValue of {len(names)} stocks is not within {low:.2f} to {high:.2f} times Volume x Close on "
+            f"{as_of}: {shown(names)}",
+            codes=names,
+        )
+
+
+class _Moves:
+    """Pairs of neighboring closes of one stock."""
+
+    def __init__(
+        self,
+        rows: MarketRows,
+        now: npt.NDArray[np.int64],
+        before: npt.NDArray[np.int64],
+        sessions: Sequence[dt.date],
+    ) -> None:
+        self.rows, self.now, self.before = rows, now, before
+        days = np.array([days_since_epoch(day) for day in sessions], dtype=np.int32)
+        self.gap = np.searchsorted(days, rows.days[now]) - np.searchsorted(days, rows.days[before])
+        ones = np.ones(len(now))
+        self.by_factor = ones if rows.factor is None else self._product_of_factors(rows.factor)
+        self.by_adjusted, self.rounding = ones, np.zeros(len(now))
+        if rows.adjusted_close is not None:
+            adjusted = rows.adjusted_close
+            step = (adjusted[before] / rows.close[before]) / (adjusted[now] / rows.close[now])
+            self.by_adjusted = np.where(np.isfinite(step), step, 1.0)
+            rounding = ROUNDING_JPY / adjusted[before] + ROUNDING_JPY / adjusted[now]
+            self.rounding = np.where(np.isfinite(rounding), rounding, 0.0)
+        # AdjustmentFactor is the exchange's own word; a file without the column has the step alone.
+        self.base = rows.close[before] * (self.by_adjusted if rows.factor is None else self.by_factor)
+
+    def labels(self) -> npt.NDArray[np.str_]:
+        """`<Code>@<date>` of every pair."""
+        days = self.rows.days[self.now].astype("datetime64[D]").astype(str)
+        return np.char.add(np.char.add(self.rows.codes[self.rows.stock[self.now]], "@"), days)
+
+    def beyond_limit(self, market: Market) -> npt.NDArray[np.bool_]:
+        """Closes that no basis of the file explains."""
+        beyond = self._beyond(self.base, market)
+        if self.rows.factor is not None and self.rows.adjusted_close is not None:
+            beyond &= self._beyond(self.rows.close[self.before] * self.by_adjusted, market)
+        return beyond
+
+    def _beyond(self, base: Floats, market: Market) -> npt.NDArray[np.bool_]:
+        close = self.rows.close[self.now]
+        tolerance = base * self.rounding + 1.0
+        if market is not Market.TSE:
+            return (close > base * GENERIC_MOVE + tolerance) | (close < base / GENERIC_MOVE - tolerance)
+        limit = daily_limit_jpy(base)
+        previous_hit = np.zeros(len(close), dtype=bool)
+        hit = np.abs(close - base) >= 0.99 * limit
+        previous_hit[1:] = hit[:-1] & (self.now[:-1] == self.before[1:])
+        width = np.where(previous_hit, BROADENED, 1)
+        upper, lower = base + width * limit, base - width * limit
+        for gone in range(1, LONGEST_GAP):  # without a trade the base itself moves by up to a limit a session
+            more = self.gap > gone
+            if not more.any():
+                break
+            upper[more] += daily_limit_jpy(upper[more])
+            lowered = np.maximum(lower[more], 1.0)
+            lower[more] = lowered - daily_limit_jpy(lowered)
+        known = self.gap <= LONGEST_GAP
+        return known & ((close > upper + tolerance) | (close < lower - tolerance))
+
+    def contradicted(self) -> npt.NDArray[np.bool_]:
+        """Steps of AdjustmentClose that AdjustmentFactor does not have, or that the next session takes back."""
+        if self.rows.adjusted_close is None:
+            return np.zeros(len(self.now), dtype=bool)
+        step, room = np.log(self.by_adjusted), MIN_STEP + 2 * self.rounding
+        wrong = np.zeros(len(step), dtype=bool)
+        if self.rows.factor is not None:
+            # Dividends lower AdjustmentClose where it counts them, and no split is as small.
+            wrong = np.abs(step - np.log(self.by_factor)) > np.maximum(room, 0.1)
+        follows = self.now[:-1] == self.before[1:]
+        reverts = follows & (np.abs(step[1:] + step[:-1]) < room[1:] / 2) & (np.abs(step[:-1]) > room[:-1])
+        wrong[:-1] |= reverts
+        return wrong
+
+    def _product_of_factors(self, factor: Floats) -> Floats:
+        """Product of the factors of the rows after `before`, up to `now`."""
+        log = np.log(np.where(np.isfinite(factor), factor, 1.0))
+        total = np.cumsum(log)
+        product = np.exp(total[self.now] - total[self.before])
+        return np.where(np.abs(product - 1) < 1e-6, 1.0, product)
+
+
+def _market_moved(
+    rows: MarketRows,
+    hit: npt.NDArray[np.int64],
+    judged: npt.NDArray[np.int64],
+    settings: JudgementSettings,
+) -> Iterator[FoundFault]:
+    days, counts = np.unique(rows.days[hit], return_counts=True)
+    all_days, all_counts = np.unique(rows.days[judged], return_counts=True)
+    of = all_counts[np.searchsorted(all_days, days)]
+    many = (counts >= MIN_MARKET_STOCKS) & (counts > settings.max_moved_share * of)
+    if many.any():
+        worst = int(np.argmax(np.where(many, counts / of, 0)))
+        yield FoundFault(
+            fault=Fault.MARKET_MOVED,
+            count=int(many.sum()),
+            stops=True,
+            told=f"{counts[worst]} of {of[worst]} closes moved beyond the daily limit on {day_from_epoch(days[worst])}, at "
+            f"most {settings.max_moved_share:.0%} may: a unit changed, or an adjustment is missing",
+        )
+
+
+def _first(chosen: npt.NDArray[np.bool_], now: npt.NDArray[np.int64]) -> list[tuple[np.int64, np.int64]]:
+    at = np.flatnonzero(chosen)
+    return list(zip(at, now[at], strict=True))
+
+
+def _described(rows: MarketRows, at: np.int64, base: np.float64) -> str:
+    day = day_from_epoch(rows.days[at])
+    return f"{rows.codes[rows.stock[at]]} {day} {base:,.1f} to {rows.close[at]:,.1f} JPY"
