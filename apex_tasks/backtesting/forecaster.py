@@ -133,10 +133,10 @@ class Forecaster:
 
     def ranked(self, session: dt.date) -> pd.DataFrame:
         """Ranked scores of one session, as `selection.ranked_scores` gives them; see `forecasts`."""
-        return ranked_scores(self.forecasts(session), self._settings.ranking.horizon)
+        return ranked_scores(self.forecasts(session), self._bundle.horizon, self._bundle.selection.sign)
 
     def forecasts(self, session: dt.date) -> pd.DataFrame:
-        """`Code`, ascending, and the score of each horizon, as `infer.forecast` gives them.
+        """`Code`, ascending, and the model's output for each horizon, as `model.forecast` gives them: not oriented.
 
         Raises
         ------

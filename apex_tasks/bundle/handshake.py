@@ -106,6 +106,7 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         model=_dimensions(config),
         horizon=horizon,
         selection=config.selection_for(horizon, settings.selection),
+        signs={h: config.selection_for(h, settings.selection).sign for h in config.train.horizons},
         expected_behavior=manifest.expected_behavior.model_dump(exclude_unset=True),
         performance_benchmarks=manifest.performance_benchmarks,
         critical_alerts=manifest.critical_alerts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -66,6 +67,8 @@ class ResolvedBundle(FrozenModel):
         Requested forecast horizon, sessions.
     selection
         Gate parameters for that horizon.
+    signs
+        `selection.sign` of every horizon: 1 if a higher output is better, -1 if a lower one is.
     evaluation_only
         The manifest says that nothing may be traded by it.
     synthetic
@@ -98,6 +101,7 @@ class ResolvedBundle(FrozenModel):
     model: ModelDimensions
     horizon: int
     selection: SelectionSettings
+    signs: dict[int, Literal[-1, 1]]
     expected_behavior: dict[str, JsonValue]
     performance_benchmarks: dict[str, JsonValue]
     critical_alerts: dict[str, JsonValue]

@@ -97,7 +97,9 @@ def apply_costs(
     plan = plan_month(
         current,
         Session(
-            ranked_scores(read_forecasts(store.get(SCORES, scores.key)), request.settings.ranking.horizon),
+            ranked_scores(
+                read_forecasts(store.get(SCORES, scores.key)), bundle.horizon, bundle.selection.sign
+            ),
             prices.on(request.as_of, CLOSE),
             prices.on(request.as_of, ADV),
             read_panel_risk_factors(artifact) if request.settings.enhanced.neutralisation else None,

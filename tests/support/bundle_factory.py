@@ -204,6 +204,18 @@ class Draft:
         return self
 
 
+def mirrored_bundle(out: Path, sign: int) -> Path:
+    """Write a bundle that says `sign` for all horizons; with -1 every head is negated, so that it means the same."""
+    draft = Draft()
+    draft.payload = {
+        name: tensor * sign if name.startswith("head.") else tensor for name, tensor in weights().items()
+    }
+    rules = draft.config["selection"]
+    for rule in (rules["default"], *rules["horizons"].values()):
+        rule["sign"] = sign
+    return draft.folder(out)
+
+
 def write_files(files: dict[str, bytes], out: Path) -> Path:
     for name, data in files.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
