@@ -37,6 +37,7 @@ class PreviousMonthSensor(BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """Look at the store, then at the run of the rebalance before."""
         from apex_tasks.market.calendar import TseCalendar
+        from apex_tasks.published.chain import due_before, published_for
         from apex_tasks.published.portfolio import last_published_before, latest_version
         from apex_tasks.store import Store
 
@@ -45,8 +46,8 @@ class PreviousMonthSensor(BaseSensorOperator):
         with fail_on_refusal():
             request, calendar = run_request_from(context), TseCalendar.load()
             store, nth_session = Store(request.settings.home), request.settings.schedule.nth_session
-            before = calendar.previous_rebalance_session(request.rebalance_date, nth_session)
-            if latest_version(store, before) is not None:
+            before = due_before(store, request.rebalance_date, calendar, nth_session)
+            if published_for(store, before, request.rebalance_date, calendar) is not None:
                 return True
             slot = calendar.rebalance_instant(before).astimezone(dt.UTC)
             where = f"{self.dag_id}, {slot.isoformat()}"
