@@ -92,8 +92,8 @@ class Forecaster:
 
     @property
     def warnings(self) -> list[str]:
-        """Features that are not what they should be, in the panels built so far."""
-        warnings = []
+        """What the handshake warned of, and features of the panels so far that are not what they should be."""
+        warnings = list(self._bundle.warnings)
         if filled := self._bundle.plan.filled:
             warnings.append(f"{len(filled)} features are not in the dataset and were fed as 0")
         if cells := self.non_finite_cells:

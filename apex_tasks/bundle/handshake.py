@@ -13,6 +13,11 @@ from apex_tasks.bundle.channels import (
     resolve_patch_multiplier,
 )
 from apex_tasks.bundle.checkpoint import Checkpoint, check_weights, load_checkpoint
+from apex_tasks.bundle.claims import (
+    feature_order_warnings,
+    normalization_warnings,
+    trained_normalization,
+)
 from apex_tasks.bundle.config import BundleConfig, DataSection, read_config
 from apex_tasks.bundle.manifest import verify_manifest
 from apex_tasks.bundle.parsing import bad_key, read_yaml
@@ -66,6 +71,11 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
     features, feature_source = _features(files, config.data, checkpoint, verified.config_path)
     aliases, alias_source = _aliases(files, config.data)
     check_feature_claims(manifest, checkpoint, features)
+    trained = trained_normalization(manifest, config.normalization.trained_on)
+    warnings = (
+        *normalization_warnings(trained, settings.ranking, verified.config_path),
+        *feature_order_warnings(manifest, checkpoint, feature_source),
+    )
     channels = checkpoint.channels
     multiplier = resolve_patch_multiplier(
         channels,
@@ -99,7 +109,7 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         configured_patch_multiplier=config.model.patch_multiplier,
         patch_multiplier=multiplier,
         csz_mode=manifest.checkpoint.csz_mode,
-        trained_normalization=config.normalization.trained_on,
+        trained_normalization=trained,
         clip_sigma=config.normalization.clip_sigma,
         lookback=config.data.lookback,
         min_stocks_per_day=config.data.min_stocks_per_day,
@@ -111,6 +121,7 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         performance_benchmarks=manifest.performance_benchmarks,
         critical_alerts=manifest.critical_alerts,
         operational_rules=manifest.operational_rules,
+        warnings=warnings,
         synthetic=bool((manifest.model_extra or {}).get("synthetic", False)),
         evaluation_only=bool((manifest.model_extra or {}).get("evaluation_only", False)),
     )

@@ -14,6 +14,7 @@ from apex_tasks.bundle.archive import MANIFEST_LOCK, BundleFiles
 from apex_tasks.bundle.parsing import bad_key, read_json, validated
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
+from apex_tasks.settings import Normalization
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 
@@ -32,7 +33,9 @@ class CheckpointEntry(_Entry):
     base_features: Count | None = None
     effective_dim: Count | None = None
     csz_mode: str | None = None
+    trained_normalization: Normalization | None = None
     patch_multiplier: JsonValue = None
+    feature_hash: str | None = None
 
 
 class ConfigEntry(_Entry):

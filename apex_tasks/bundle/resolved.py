@@ -71,6 +71,8 @@ class ResolvedBundle(FrozenModel):
         `selection.sign` of every horizon: 1 if a higher output is better, -1 if a lower one is.
     evaluation_only
         The manifest says that nothing may be traded by it.
+    warnings
+        What a reader of the scores must know of the bundle; published among the month's.
     synthetic
         The manifest says that the bundle was trained on made-up data.
     """
@@ -106,6 +108,7 @@ class ResolvedBundle(FrozenModel):
     performance_benchmarks: dict[str, JsonValue]
     critical_alerts: dict[str, JsonValue]
     operational_rules: JsonValue
+    warnings: tuple[str, ...] = ()
     synthetic: bool
     evaluation_only: bool = False
 
@@ -170,4 +173,5 @@ class ResolvedBundle(FrozenModel):
         hashes += [f"  not shipped, not checked: {name}" for name in self.not_shipped]
         lines = [f"{name}: {value}" for name, value in values.items()]
         init = model_init_log(self.n_features, self.configured_patch_multiplier)
-        return "\n".join(["RESOLVED SETTINGS", init, *lines, "files:", *hashes])
+        warned = [f"WARNING: {warning}" for warning in self.warnings]
+        return "\n".join(["RESOLVED SETTINGS", init, *lines, *warned, "files:", *hashes])

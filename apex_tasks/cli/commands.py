@@ -24,6 +24,7 @@ from apex_tasks.cli.options import (
     Horizon,
     Json,
     NormalizationOption,
+    NormalizationReason,
     PolicyOption,
     TopK,
     approval_by,
@@ -145,6 +146,7 @@ def score_command(
     dataset: Dataset = None,
     horizon: Horizon = None,
     normalization: NormalizationOption = None,
+    normalization_reason: NormalizationReason = None,
     features_mode: FeaturesModeOption = None,
     as_json: Json = False,
 ) -> None:
@@ -154,7 +156,12 @@ def score_command(
     from apex_tasks.tables import parquet_bytes
 
     TseCalendar.load().require_session(as_of.date())
-    settings = given_settings(horizon=horizon, normalization=normalization, features_mode=features_mode)
+    settings = given_settings(
+        horizon=horizon,
+        normalization=normalization,
+        normalization_reason=normalization_reason,
+        features_mode=features_mode,
+    )
     with progress_bars() as progress:
         ranked = score(
             given_input("bundle", bundle, settings.bundle),
@@ -178,6 +185,7 @@ def run_command(
     top_k: TopK = None,
     horizon: Horizon = None,
     normalization: NormalizationOption = None,
+    normalization_reason: NormalizationReason = None,
     features_mode: FeaturesModeOption = None,
     policy: PolicyOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but publish.")] = False,
@@ -212,6 +220,7 @@ def run_command(
         "top_k": top_k,
         "horizon": horizon,
         "normalization": normalization,
+        "normalization_reason": normalization_reason,
         "features_mode": features_mode,
         "policy": policy,
         "dry_run": dry_run,

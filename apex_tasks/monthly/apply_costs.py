@@ -119,7 +119,7 @@ def apply_costs(
         hysteresis=request.settings.enhanced.hysteresis,
     )
     alerts.stop_on_critical(broken, f"rebalance {request.rebalance_date}, as-of {request.as_of}")
-    document = plan_document(request, panel, parent, carried, plan, prices, metrics, broken)
+    document = plan_document(request, bundle, panel, parent, carried, plan, prices, metrics, broken)
     key = content_key(
         panel=panel.content_hash,
         scores=scores.content_hash,

@@ -36,6 +36,7 @@ from apex_tasks.tables import read_table
 
 def plan_document(
     request: RunRequest,
+    bundle: ResolvedBundle,
     panel: PanelReference,
     parent: PublishedPortfolio | None,
     carried: CarriedBook | None,
@@ -54,6 +55,7 @@ def plan_document(
         metrics=metrics,
         alerts=tuple(alerts),
         warnings=(
+            *bundle.warnings,
             *panel.warnings,
             *_carried_warnings(parent, carried),
             *_neutralisation_warnings(plan),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.settings.choices import FeaturesMode, Normalization, Policy, Priority, Severity
 from apex_tasks.settings.comma_separated import CommaSeparated, Name
 
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 KeyHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -51,6 +52,12 @@ class RankingSettings(FrozenModel):
     horizon: Literal[1, 5, 10, 20] = Field(20, description="Forecast horizon in sessions.")
     normalization: Normalization = Field(
         Normalization.CSZ, description="`csz`: z-score per day (production); `raw`: values as they are."
+    )
+    normalization_reason: Reason | None = Field(
+        None,
+        description="Why the features are normalized otherwise than in training, which is refused without a reason.",
+        # What determines a result names it where it is given: keys and run.json without one stay as they were.
+        exclude_if=lambda reason: reason is None,
     )
     features_mode: FeaturesMode = Field(
         FeaturesMode.FILL_ZERO,

@@ -34,6 +34,7 @@ NAMES = (
     "top_k",
     "horizon",
     "normalization",
+    "normalization_reason",
     "features_mode",
     "policy",
     "dry_run",

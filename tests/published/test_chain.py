@@ -1,4 +1,4 @@
-"""The chain of months holds when `schedule.nth_session` changes: every order of values, and what must still be refused."""
+"""The chain of months holds when `schedule.nth_session` changes; what is missing is still missed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def test_every_session_finds_the_month_before(chain: Path, nth_session: int) -> 
 
 def test_a_month_that_was_left_out_is_still_missed(market: SmallMarket, chain: Path, tmp_path: Path) -> None:
     home = home_after(chain, tmp_path, JULY)
-    with pytest.raises(Refusal, match=r"last month's portfolio is not published.*the last one is 2025-07-01/v1"):
+    with pytest.raises(
+        Refusal, match=r"last month's portfolio is not published.*the last one is 2025-07-01/v1"
+    ):
         run(market, home, SEPTEMBER_LATER, on_session(home, LATER))
 
 
@@ -86,5 +88,7 @@ def test_a_book_made_by_hand_before_the_session_of_the_month_does_not_count(
 
 def test_a_later_book_of_the_same_month_is_not_the_month_before(chain: Path) -> None:
     store = Store(str(chain))
-    assert published_for(store, AUGUST_LATER, SEPTEMBER, CALENDAR).rebalance_date == AUGUST  # type: ignore[union-attr]
+    found = published_for(store, AUGUST_LATER, SEPTEMBER, CALENDAR)
+    assert found is not None
+    assert found.rebalance_date == AUGUST
     assert published_for(store, AUGUST_LATER, AUGUST, CALENDAR) is None

@@ -255,7 +255,7 @@ class Predictor:
         return RankedSession(
             best=best,
             next_session=self.source.calendar.next_session(day),
-            warnings=found.panel.warnings,
+            warnings=(*inputs.bundle.warnings, *found.panel.warnings),
             synthetic=inputs.bundle.synthetic or found.panel.synthetic,
             cached=found.cached,
         )
