@@ -97,6 +97,7 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         created=manifest.created,
         git_tag=manifest.git_tag,
         files=verified.files,
+        left_out=files.left_out,
         not_shipped=verified.not_shipped,
         checkpoint_path=verified.checkpoint_path,
         config_path=verified.config_path,

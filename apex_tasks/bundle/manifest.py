@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePosixPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -161,8 +161,9 @@ def _verify_entry(key: str, entry: dict[str, Any], files: BundleFiles) -> str | 
     candidates = files.named(name)
     if is_dataset and not candidates:
         return None
-    path = PurePosixPath(name)
-    if not is_dataset and (path.is_absolute() or ".." in path.parts):
+    path = PurePosixPath(name.replace("\\", "/"))
+    absolute = path.is_absolute() or PureWindowsPath(name).drive
+    if not is_dataset and (absolute or ".." in path.parts):
         raise bad_key(f"{key}.file", "a path inside the bundle", name, MANIFEST_LOCK)
     if not isinstance(digest, str):
         raise bad_key(f"{key}.sha256", "64 hex digits", digest, MANIFEST_LOCK)

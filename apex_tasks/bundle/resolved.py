@@ -39,6 +39,8 @@ class ResolvedBundle(FrozenModel):
         Identity of the bundle: hash over all its files' paths and hashes.
     files
         Every file with its hash, and whether the manifest vouches for it.
+    left_out
+        Files of macOS or Windows among them, which are no part of the bundle.
     not_shipped
         Files the manifest hashes but the bundle leaves out, so that they were not checked.
     checkpoint_path, config_path
@@ -84,6 +86,7 @@ class ResolvedBundle(FrozenModel):
     created: JsonValue
     git_tag: JsonValue
     files: tuple[BundleFile, ...]
+    left_out: tuple[str, ...] = ()
     not_shipped: tuple[str, ...]
     checkpoint_path: str
     config_path: str
@@ -171,6 +174,7 @@ class ResolvedBundle(FrozenModel):
         }
         hashes = [f"  {file.sha256}  {file.path} ({file.status})" for file in self.files]
         hashes += [f"  not shipped, not checked: {name}" for name in self.not_shipped]
+        hashes += [f"  left by a desktop, not read: {name}" for name in self.left_out]
         lines = [f"{name}: {value}" for name, value in values.items()]
         init = model_init_log(self.n_features, self.configured_patch_multiplier)
         warned = [f"WARNING: {warning}" for warning in self.warnings]

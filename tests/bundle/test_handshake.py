@@ -115,6 +115,20 @@ def test_a_manifest_may_name_files_by_their_place_of_origin(dataset: Path) -> No
     assert (bundle.checkpoint_path, bundle.config_path) == (CHECKPOINT, CONFIG)
 
 
+def test_a_manifest_and_a_config_written_on_windows(dataset: Path) -> None:
+    draft = Draft()
+    for entry in ("checkpoint", "config"):
+        draft.manifest[entry]["file"] = draft.manifest[entry]["file"].replace("/", "\\")
+    draft.manifest["dataset"]["file"] = "D:\\output\\dataset.parquet"
+    draft.config["data"]["feature_groups_config"] = "configs\\feature_groups.yaml"
+    bundle = shake(draft, dataset)
+    assert (bundle.checkpoint_path, bundle.config_path) == (CHECKPOINT, CONFIG)
+    assert bundle.feature_source.startswith(GROUPS)
+    for outside in ("..\\m.pt", "C:\\m.pt", "\\\\server\\share\\m.pt", "C:m.pt"):
+        draft.manifest["checkpoint"]["file"] = outside
+        refused(draft, dataset, r"key checkpoint\.file")
+
+
 # --- feature lists: bundle, then checkpoint, then package --------------------------------------------
 
 
