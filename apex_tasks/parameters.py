@@ -12,7 +12,7 @@ from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import ApexSettings
 
-RANKING_PARAMETERS = ("top_k", "horizon", "normalization", "features_mode")
+RANKING_PARAMETERS = ("top_k", "horizon", "normalization", "normalization_reason", "features_mode")
 SETTING_OF_PARAMETER = {
     **{name: ("ranking", name) for name in RANKING_PARAMETERS},
     "policy": ("portfolio", "policy"),

@@ -53,6 +53,9 @@ PARAMS = {
         description="Forecast horizon, sessions. Empty: the setting.",
     ),
     "normalization": optional_choice("csz: z-score per day; raw: as is. Empty: the setting.", Normalization),
+    "normalization_reason": optional_text(
+        "Why the features are normalized otherwise than in the model's training; refused without."
+    ),
     "features_mode": optional_choice("What to do with missing features. Empty: the setting.", FeaturesMode),
     "policy": optional_choice("How weights follow from candidates. Empty: the setting.", Policy),
     "dry_run": Param(False, type="boolean", description="Do everything but publish."),

@@ -92,7 +92,7 @@ class Forecaster:
 
     @property
     def warnings(self) -> list[str]:
-        """Features that are not what they should be, in the panels built so far."""
+        """What the handshake warned of, and features of the panels so far that are not what they should be."""
         warnings = list(self._bundle.warnings)
         if filled := self._bundle.plan.filled:
             warnings.append(f"{len(filled)} features are not in the dataset and were fed as 0")
@@ -133,10 +133,10 @@ class Forecaster:
 
     def ranked(self, session: dt.date) -> pd.DataFrame:
         """Ranked scores of one session, as `selection.ranked_scores` gives them; see `forecasts`."""
-        return ranked_scores(self.forecasts(session), self._settings.ranking.horizon)
+        return ranked_scores(self.forecasts(session), self._bundle.horizon, self._bundle.selection.sign)
 
     def forecasts(self, session: dt.date) -> pd.DataFrame:
-        """`Code`, ascending, and the score of each horizon, as `infer.forecast` gives them.
+        """`Code`, ascending, and the model's output for each horizon, as `model.forecast` gives them: not oriented.
 
         Raises
         ------

@@ -48,7 +48,7 @@ class GivenScores:
     Parameters
     ----------
     scores
-        Session -> `Code` str, `Score` float32 of its eligible stocks, in any order.
+        Session -> `Code` str, `Score` float32 (higher is better) of its eligible stocks, in any order.
     days
         Dates of the dataset, ascending.
     hashes

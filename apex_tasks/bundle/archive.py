@@ -22,6 +22,7 @@ from apex_tasks.settings import BundleLimits
 
 MANIFEST_LOCK = "MANIFEST.lock"
 _CHUNK = 1 << 20
+_DESKTOP_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
 _TAR_OVERHEAD = 4096  # header, padding and long-name records of one member, and the end of the archive
 _FETCH_AGAIN = "Fetch the bundle again from its source; do not repack it by hand."
 
@@ -36,10 +37,13 @@ class BundleFiles:
         Folder or archive that was read.
     contents
         Bytes by path relative to the bundle's root, in path order.
+    left_out
+        Files that macOS or Windows left beside them, see `left_by_desktop`: never read, no part of the bundle.
     """
 
     source: str
     contents: Mapping[str, bytes]
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -59,6 +63,8 @@ class BundleFiles:
         path which is not in the bundle stands for the files of the same last name.
         """
         path = PurePosixPath(name)
+        if path.as_posix() not in self.contents:
+            path = PurePosixPath(name.replace("\\", "/"))  # written on Windows
         if path.as_posix() in self.contents:
             return (path.as_posix(),)
         return tuple(known for known in self.contents if PurePosixPath(known).name == path.name)
@@ -99,7 +105,7 @@ def read_bundle(source: str | Path, limits: BundleLimits) -> BundleFiles:
             )
     except OSError as error:
         raise intake.refusal("bundle cannot be read", "readable files", error.strerror or error) from None
-    return BundleFiles(str(source), _at_root(intake))
+    return BundleFiles(str(source), _at_root(intake), tuple(sorted(intake.left_out)))
 
 
 def check_member_path(name: str) -> str | None:
@@ -116,6 +122,15 @@ def check_member_path(name: str) -> str | None:
     return path.as_posix() if fit else None
 
 
+def left_by_desktop(name: str) -> bool:
+    """Whether a file is what macOS or Windows puts beside files that people look at or pack.
+
+    AppleDouble files (`._name`: a file's macOS attributes), `__MACOSX/`, `.DS_Store`, `Thumbs.db`, `desktop.ini`.
+    """
+    path = PurePosixPath(name)
+    return path.name.startswith("._") or path.name in _DESKTOP_FILES or "__MACOSX" in path.parts
+
+
 class _Intake:
     """Takes files in, keeping to the limits."""
 
@@ -124,6 +139,7 @@ class _Intake:
         self.limits = limits
         self.max_bytes = limits.max_unpacked_mib << 20
         self.contents: dict[str, bytes] = {}
+        self.left_out: list[str] = []
         self._bytes = 0
         self._n_folders = 0
 
@@ -134,6 +150,10 @@ class _Intake:
 
     def file(self, name: str, file: IO[bytes]) -> None:
         path = self._checked(name)
+        if left_by_desktop(path):
+            self.left_out.append(path)
+            self._bound("files", len(self.left_out))
+            return
         if path in self.contents:
             raise self.refusal("bundle holds a path twice", "each path once", path)
         data = file.read(self.max_bytes - self._bytes + 1)

@@ -102,6 +102,7 @@ def check_feature_claims(manifest: Manifest, checkpoint: Checkpoint, features: F
             where,
         )
     _agree("feature_hash", metadata.feature_hash, features.hash, where)
+    _agree("checkpoint.feature_hash", manifest.checkpoint.feature_hash, features.hash, MANIFEST_LOCK)
 
 
 def check_channel_claims(manifest: Manifest, channels: int, multiplier: int) -> None:

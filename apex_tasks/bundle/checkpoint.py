@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from apex_tasks.bundle.checkpoint_faults import other_float_type, refused_global, wrapped_names
 from apex_tasks.bundle.config import ModelSection
 from apex_tasks.bundle.parsing import validated
 from apex_tasks.refusal import Refusal
@@ -22,6 +23,11 @@ FFN_FACTOR = 4
 _WRAPPERS = ("model_state_dict", "state_dict")
 _SHOWN = 5
 _FETCH_AGAIN = "Fetch the bundle again, or save the weights as a plain state dict of float32 tensors."
+_PLAIN_VALUES = (
+    "Leave that object out of the checkpoint, or save it as a plain number, text, list or dict: a numpy number as "
+    "float(x), an array as a tensor, a path as str(x)."
+)
+_UNWRAP = "Save the state dict itself, or put it under model_state_dict."
 
 
 def _from_list(value: object) -> object:
@@ -65,7 +71,10 @@ def load_checkpoint(data: bytes, where: str) -> Checkpoint:
     try:
         payload = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # a parser of foreign bytes: whatever it raises, the file is refused
-        reason = str(error).split("\n\tPlease use", 1)[0].strip().splitlines()
+        refused = refused_global(str(error))
+        if refused is not None:
+            raise _unloadable(f"a pickled {refused}", where, _PLAIN_VALUES) from None
+        reason = str(error).strip().splitlines()
         raise _unloadable(f"{type(error).__name__}: {reason[-1] if reason else ''}", where) from None
     if not isinstance(payload, dict):
         raise _unloadable(type(payload).__name__, where)
@@ -76,6 +85,9 @@ def load_checkpoint(data: bytes, where: str) -> Checkpoint:
     if not isinstance(weights, dict) or not weights:
         raise _unloadable("no state dict, or an empty one", where)
     foreign = [repr(key) for key, value in weights.items() if not isinstance(value, torch.Tensor)]
+    nested = [repr(key) for key, value in weights.items() if _is_state_dict(value)]
+    if nested and not wrappers:
+        raise _unloadable(f"a state dict under {nested[0]}", where, _UNWRAP)
     if foreign:
         raise _unloadable(f"values that are no tensors: {_some(foreign)}", where)
     metadata = payload if wrappers else {}
@@ -101,6 +113,9 @@ def check_weights(checkpoint: Checkpoint, model: ModelSection, horizons: Sequenc
     missing = [name for name in expected if name not in weights]
     unexpected = [str(name) for name in weights if name not in expected]
     if missing or unexpected:
+        wrapped = wrapped_names(list(weights), list(expected), where)
+        if wrapped is not None:
+            raise wrapped
         raise Refusal(
             "checkpoint does not hold the tensors of the config's architecture",
             expected=f"{len(expected)} tensors" + (f", among them {_some(missing)}" if missing else ""),
@@ -108,6 +123,9 @@ def check_weights(checkpoint: Checkpoint, model: ModelSection, horizons: Sequenc
             where=where,
             remedy="Check model.depth and train.horizons in the bundle's config against the checkpoint.",
         )
+    other_type = other_float_type(weights, where)
+    if other_type is not None:
+        raise other_type
     for name, shape in expected.items():
         tensor = weights[name]
         if tuple(tensor.shape) != shape:
@@ -162,13 +180,23 @@ def _check_container(data: bytes, where: str) -> None:
         raise _unloadable(f"compressed records: {_some(packed)}", where)
 
 
-def _unloadable(received: str, where: str) -> Refusal:
+def _is_state_dict(value: object) -> bool:
+    import torch
+
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(part, torch.Tensor) for part in value.values())
+    )
+
+
+def _unloadable(received: str, where: str, remedy: str = _FETCH_AGAIN) -> Refusal:
     return Refusal(
         "checkpoint cannot be loaded as weights only",
         expected="a torch file of float32 tensors, without pickled objects",
         received=received[:300],
         where=where,
-        remedy=_FETCH_AGAIN,
+        remedy=remedy,
     )
 
 

@@ -88,7 +88,7 @@ class TrainSection(_Section):
 class SelectionRule(_Section):
     """Parameters of the candidate gate, each of which may be left out."""
 
-    k_ratio: Real | None = None
+    k_ratio: Annotated[Real, Field(ge=0, le=1)] | None = None
     k_min: Whole | None = None
     sign: Literal[-1, 1] | None = None
 

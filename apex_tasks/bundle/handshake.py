@@ -13,6 +13,11 @@ from apex_tasks.bundle.channels import (
     resolve_patch_multiplier,
 )
 from apex_tasks.bundle.checkpoint import Checkpoint, check_weights, load_checkpoint
+from apex_tasks.bundle.claims import (
+    feature_order_warnings,
+    normalization_warnings,
+    trained_normalization,
+)
 from apex_tasks.bundle.config import BundleConfig, DataSection, read_config
 from apex_tasks.bundle.manifest import verify_manifest
 from apex_tasks.bundle.parsing import bad_key, read_yaml
@@ -67,6 +72,11 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
     features, feature_source = _features(files, config.data, checkpoint, verified.config_path)
     aliases, alias_source = _aliases(files, config.data)
     check_feature_claims(manifest, checkpoint, features)
+    trained = trained_normalization(manifest, config.normalization.trained_on)
+    warnings = (
+        *normalization_warnings(trained, settings.ranking, verified.config_path),
+        *feature_order_warnings(manifest, checkpoint, feature_source),
+    )
     channels = checkpoint.channels
     multiplier = resolve_patch_multiplier(
         channels,
@@ -81,7 +91,7 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
     plan = _plan(
         dataset, config.data, features, aliases, settings.ranking.features_mode, verified.config_path
     )
-    dataset_origin, warnings = _origin(dataset, manifest.feature_origin, plan)
+    dataset_origin, origin_warnings = _origin(dataset, manifest.feature_origin, plan)
     return ResolvedBundle(
         source=files.source,
         bundle_sha256=files.sha256,
@@ -89,6 +99,7 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         created=manifest.created,
         git_tag=manifest.git_tag,
         files=verified.files,
+        left_out=files.left_out,
         not_shipped=verified.not_shipped,
         checkpoint_path=verified.checkpoint_path,
         config_path=verified.config_path,
@@ -101,7 +112,7 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         configured_patch_multiplier=config.model.patch_multiplier,
         patch_multiplier=multiplier,
         csz_mode=manifest.checkpoint.csz_mode,
-        trained_normalization=config.normalization.trained_on,
+        trained_normalization=trained,
         clip_sigma=config.normalization.clip_sigma,
         lookback=config.data.lookback,
         newest_rows_unread=newest_rows_unread(
@@ -111,15 +122,16 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         model=_dimensions(config),
         horizon=horizon,
         selection=config.selection_for(horizon, settings.selection),
+        signs={h: config.selection_for(h, settings.selection).sign for h in config.train.horizons},
         expected_behavior=manifest.expected_behavior.model_dump(exclude_unset=True),
         performance_benchmarks=manifest.performance_benchmarks,
         critical_alerts=manifest.critical_alerts,
         operational_rules=manifest.operational_rules,
+        warnings=(*warnings, *origin_warnings),
         synthetic=bool((manifest.model_extra or {}).get("synthetic", False)),
         evaluation_only=bool((manifest.model_extra or {}).get("evaluation_only", False)),
         feature_origin=manifest.feature_origin,
         dataset_feature_origin=dataset_origin,
-        warnings=warnings,
     )
 
 

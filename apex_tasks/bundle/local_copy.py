@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from apex_tasks.bundle.archive import BundleFiles
+from apex_tasks.bundle.archive import BundleFiles, left_by_desktop
 from apex_tasks.bundle.checkpoint import load_checkpoint
 from apex_tasks.bundle.resolved import ResolvedBundle
 from apex_tasks.refusal import Refusal
@@ -41,7 +41,7 @@ def materialize_bundle(files: BundleFiles, bundles_folder: Path) -> Path:
     kept = {
         path.relative_to(target).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in target.rglob("*")
-        if path.is_file()
+        if path.is_file() and not left_by_desktop(path.relative_to(target).as_posix())
     }
     if kept != files.hashes:
         changed = sorted(path for path in kept | files.hashes if kept.get(path) != files.hashes.get(path))

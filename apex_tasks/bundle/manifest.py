@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePosixPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -14,6 +14,7 @@ from apex_tasks.bundle.archive import MANIFEST_LOCK, BundleFiles
 from apex_tasks.bundle.parsing import bad_key, read_json, validated
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
+from apex_tasks.settings import Normalization
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 
@@ -32,7 +33,9 @@ class CheckpointEntry(_Entry):
     base_features: Count | None = None
     effective_dim: Count | None = None
     csz_mode: str | None = None
+    trained_normalization: Normalization | None = None
     patch_multiplier: JsonValue = None
+    feature_hash: str | None = None
 
 
 class ConfigEntry(_Entry):
@@ -166,8 +169,9 @@ def _verify_entry(key: str, entry: dict[str, Any], files: BundleFiles) -> str | 
     candidates = files.named(name)
     if is_dataset and not candidates:
         return None
-    path = PurePosixPath(name)
-    if not is_dataset and (path.is_absolute() or ".." in path.parts):
+    path = PurePosixPath(name.replace("\\", "/"))
+    absolute = path.is_absolute() or PureWindowsPath(name).drive
+    if not is_dataset and (absolute or ".." in path.parts):
         raise bad_key(f"{key}.file", "a path inside the bundle", name, MANIFEST_LOCK)
     if not isinstance(digest, str):
         raise bad_key(f"{key}.sha256", "64 hex digits", digest, MANIFEST_LOCK)

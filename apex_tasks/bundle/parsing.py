@@ -7,13 +7,12 @@ import math
 import reprlib
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from apex_tasks.refusal import Refusal
+from apex_tasks.strict_yaml import MAX_YAML_BYTES, parse_yaml_mapping
 
-MAX_BYTES = 256 * 1024
-MAX_NODES = 50_000
+MAX_BYTES = MAX_YAML_BYTES
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -39,25 +38,16 @@ def read_json(data: bytes, where: str) -> dict[str, Any]:
 def read_yaml(data: bytes, where: str) -> dict[str, Any]:
     """Parse a YAML mapping of plain values.
 
-    Aliases are counted as often as they are used, before any of them is expanded.
-
     Raises
     ------
     Refusal
-        The text is too long, is not YAML, names a Python object, repeats a key, expands beyond
-        `MAX_NODES` values, or is no mapping.
+        The text is too long, or see `strict_yaml.parse_yaml_mapping`.
     """
     _bound(data, where)
     try:
-        loader = yaml.SafeLoader(data)
-        root = loader.get_single_node()
-        if root is None:
-            return _mapping(None, "YAML", where)
-        _check_nodes(root)
-        document = loader.construct_document(root)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        return parse_yaml_mapping(data)
+    except ValueError as error:
         raise _unreadable("YAML", str(error), where) from None
-    return _mapping(document, "YAML", where)
 
 
 def validated(model: type[Model], document: dict[str, Any], where: str) -> Model:
@@ -86,22 +76,6 @@ def bad_key(key: str, expected: str, received: object, where: str) -> Refusal:
         where=f"{where}, {key}",
         remedy="Correct the key where the bundle is made and seal the bundle again, or fetch a sound one.",
     )
-
-
-def _check_nodes(root: yaml.Node) -> None:
-    waiting, count = [root], 0
-    while waiting:
-        node = waiting.pop()
-        count += 1
-        if count > MAX_NODES:
-            raise ValueError(f"expands to more than {MAX_NODES} values")
-        if isinstance(node, yaml.MappingNode):
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if len(frozenset(keys)) < len(keys):
-                raise ValueError(f"a key appears twice among {reprlib.repr(keys)}")
-            waiting += [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            waiting += node.value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -48,6 +49,8 @@ class ResolvedBundle(FrozenModel):
         Identity of the bundle: hash over all its files' paths and hashes.
     files
         Every file with its hash, and whether the manifest vouches for it.
+    left_out
+        Files of macOS or Windows among them, which are no part of the bundle.
     not_shipped
         Files the manifest hashes but the bundle leaves out, so that they were not checked.
     checkpoint_path, config_path
@@ -78,6 +81,8 @@ class ResolvedBundle(FrozenModel):
         Requested forecast horizon, sessions.
     selection
         Gate parameters for that horizon.
+    signs
+        `selection.sign` of every horizon: 1 if a higher output is better, -1 if a lower one is.
     evaluation_only
         The manifest says that nothing may be traded by it.
     synthetic
@@ -85,7 +90,7 @@ class ResolvedBundle(FrozenModel):
     feature_origin, dataset_feature_origin
         Origins of the features that the manifest and the dataset's metadata name; None where they name none.
     warnings
-        What a reader of the scores must know of bundle and dataset together.
+        What a reader of the scores must know of bundle and dataset; published among the month's.
     """
 
     source: str
@@ -95,6 +100,7 @@ class ResolvedBundle(FrozenModel):
     created: JsonValue
     git_tag: JsonValue
     files: tuple[BundleFile, ...]
+    left_out: tuple[str, ...] = ()
     not_shipped: tuple[str, ...]
     checkpoint_path: str
     config_path: str
@@ -115,6 +121,7 @@ class ResolvedBundle(FrozenModel):
     model: ModelDimensions
     horizon: int
     selection: SelectionSettings
+    signs: dict[int, Literal[-1, 1]]
     expected_behavior: dict[str, JsonValue]
     performance_benchmarks: dict[str, JsonValue]
     critical_alerts: dict[str, JsonValue]
@@ -200,7 +207,8 @@ class ResolvedBundle(FrozenModel):
         }
         hashes = [f"  {file.sha256}  {file.path} ({file.status})" for file in self.files]
         hashes += [f"  not shipped, not checked: {name}" for name in self.not_shipped]
+        hashes += [f"  left by a desktop, not read: {name}" for name in self.left_out]
         lines = [f"{name}: {value}" for name, value in values.items()]
-        lines += [f"warning: {warning}" for warning in self.warnings]
         init = model_init_log(self.n_features, self.configured_patch_multiplier)
-        return "\n".join(["RESOLVED SETTINGS", init, *lines, "files:", *hashes])
+        warned = [f"WARNING: {warning}" for warning in self.warnings]
+        return "\n".join(["RESOLVED SETTINGS", init, *lines, *warned, "files:", *hashes])

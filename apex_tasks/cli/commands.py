@@ -24,6 +24,7 @@ from apex_tasks.cli.options import (
     Horizon,
     Json,
     NormalizationOption,
+    NormalizationReason,
     PolicyOption,
     TopK,
     approval_by,
@@ -146,6 +147,7 @@ def score_command(
     dataset: Dataset = None,
     horizon: Horizon = None,
     normalization: NormalizationOption = None,
+    normalization_reason: NormalizationReason = None,
     features_mode: FeaturesModeOption = None,
     as_json: Json = False,
 ) -> None:
@@ -156,7 +158,12 @@ def score_command(
     from apex_tasks.tables import parquet_bytes
 
     require_known_close(as_of.date(), dt.datetime.now(dt.UTC), TseCalendar.load())
-    settings = given_settings(horizon=horizon, normalization=normalization, features_mode=features_mode)
+    settings = given_settings(
+        horizon=horizon,
+        normalization=normalization,
+        normalization_reason=normalization_reason,
+        features_mode=features_mode,
+    )
     with progress_bars() as progress:
         ranked = score(
             given_input("bundle", bundle, settings.bundle),
@@ -180,6 +187,7 @@ def run_command(
     top_k: TopK = None,
     horizon: Horizon = None,
     normalization: NormalizationOption = None,
+    normalization_reason: NormalizationReason = None,
     features_mode: FeaturesModeOption = None,
     policy: PolicyOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but publish.")] = False,
@@ -223,6 +231,7 @@ def run_command(
         "top_k": top_k,
         "horizon": horizon,
         "normalization": normalization,
+        "normalization_reason": normalization_reason,
         "features_mode": features_mode,
         "policy": policy,
         "dry_run": dry_run,

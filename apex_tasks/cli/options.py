@@ -22,6 +22,9 @@ Dataset = Annotated[str | None, typer.Option(help="Dataset: parquet file. Defaul
 Horizon = Annotated[int | None, typer.Option(help="Forecast horizon in sessions: 1, 5, 10 or 20.")]
 TopK = Annotated[int | None, typer.Option(help="Names to hold.")]
 NormalizationOption = Annotated[Normalization | None, typer.Option(help="csz (production) or raw.")]
+NormalizationReason = Annotated[
+    str | None, typer.Option(help="Why features are normalized otherwise than in training.")
+]
 FeaturesModeOption = Annotated[FeaturesMode | None, typer.Option(help="What to do with missing features.")]
 PolicyOption = Annotated[Policy | None, typer.Option(help="How weights follow from candidates.")]
 Day = Annotated[dt.datetime, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")]

@@ -90,6 +90,7 @@ def seal_bundle(
             "effective_dim": shape.n_channels,
             "csz_mode": "trained_with_csz",
             "patch_multiplier": "auto",
+            "feature_hash": production_features().hash,
         },
         "config": {"patch_multiplier": "auto (unset)"},
         "dataset": {

@@ -151,7 +151,7 @@ class _Heads(nn.Module):
 
 
 class PatchTSTRanker(nn.Module):
-    """Scores windows of feature rows; a higher score is a better expected rank.
+    """Scores windows of feature rows; a higher score is a better expected rank, unless the bundle's sign is -1.
 
     Parameters
     ----------

@@ -23,6 +23,7 @@ from apex_tasks.portfolio.ledger import CarriedBook, carry_forward
 from apex_tasks.portfolio.monthly_plan import Session, plan_month, require_within_limits
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.portfolio.selection import ranked_scores
+from apex_tasks.published.chain import book_to_start_from, due_before
 from apex_tasks.published.history import FORMAT as HISTORY_FORMAT
 from apex_tasks.published.history import History, HistoryMonth, has_history, published_history
 from apex_tasks.published.portfolio import (
@@ -98,7 +99,9 @@ def apply_costs(
     plan = plan_month(
         current,
         Session(
-            ranked_scores(read_forecasts(store.get(SCORES, scores.key)), request.settings.ranking.horizon),
+            ranked_scores(
+                read_forecasts(store.get(SCORES, scores.key)), bundle.horizon, bundle.selection.sign
+            ),
             prices.on(request.as_of, CLOSE),
             prices.on(request.as_of, ADV),
             read_panel_risk_factors(artifact) if request.settings.enhanced.neutralisation else None,
@@ -167,17 +170,18 @@ def _parent(request: RunRequest, store: Store, calendar: TseCalendar) -> Publish
 
     A month that was published from cash starts from cash again: running it again repeats it.
     """
-    parent = last_published_before(store, request.rebalance_date)
-    due = calendar.previous_rebalance_session(request.rebalance_date, request.settings.schedule.nth_session)
-    if parent is not None and parent.rebalance_date >= due:
+    due = due_before(store, request.rebalance_date, calendar, request.settings.schedule.nth_session)
+    parent = book_to_start_from(store, request.rebalance_date, due, calendar)
+    if parent is not None:
         return parent
+    older = last_published_before(store, request.rebalance_date)
     own = latest_of_kind(store, request.rebalance_date, off_cycle=request.off_cycle is not None)
     if request.cold_start or (own is not None and own.run().parent is None):
         return None
     raise Refusal(
         f"last month's portfolio is not published, so {request.rebalance_date} has no book to start from",
         expected=f"a portfolio published for {due} or later",
-        received="none at all" if parent is None else f"the last one is {parent.name}",
+        received="none at all" if older is None else f"the last one is {older.name}",
         where=f"{store.root}/portfolio",
         remedy=f"Run the missing months first (from {due}), or trigger this one with cold_start to start "
         "from cash.",

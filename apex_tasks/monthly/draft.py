@@ -33,8 +33,8 @@ SETTINGS_OUTSIDE_RESULT = {
     "serve",
 }
 """Settings of where a run happens, who is notified or asked and how it is judged later, not of what it computes."""
-BUNDLE_FIELDS_OUTSIDE_RESULT = {"source", "folder", "dataset"}
-"""The same of a resolved bundle."""
+BUNDLE_FIELDS_OUTSIDE_RESULT = {"source", "folder", "dataset", "signs", "warnings", "left_out"}
+"""The same of a resolved bundle, with signs of other horizons, files not read, and warnings: which the month has."""
 
 
 class DraftReference(ArtifactReference):

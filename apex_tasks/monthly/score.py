@@ -66,4 +66,4 @@ def score(
     forecasts = forecast(
         resolved, checkpoint.state_dict, panel.rows, windows.codes, windows.start, settings.inference
     )
-    return ranked_scores(forecasts, settings.ranking.horizon)
+    return ranked_scores(forecasts, resolved.horizon, resolved.selection.sign)

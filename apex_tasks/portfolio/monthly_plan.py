@@ -39,7 +39,7 @@ class Session:
     Attributes
     ----------
     ranked
-        `Code`, `Score` (float32), `Rank` of all eligible stocks, best first.
+        `Code`, `Score` (float32, higher is better), `Rank` of all eligible stocks, best first.
     close_jpy, adv_jpy
         Code -> close and daily volume, JPY.
     factors
@@ -103,7 +103,7 @@ def plan_month(
     settings
         Names to hold, policy and options.
     rule
-        The candidate gate.
+        The candidate gate. Its sign is in the scores already, see `selection.ranked_scores`.
     rebalance_date
         Day of the trades.
 
@@ -128,7 +128,6 @@ def plan_month(
         multiplier=portfolio.candidate_multiplier,
         k_ratio=rule.k_ratio,
         k_min=rule.k_min,
-        sign=rule.sign,
         hysteresis=_hysteresis(enhanced, weights),
     )
     if portfolio.policy is Policy.CAPPED:

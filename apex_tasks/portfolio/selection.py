@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ class Gate:
     mask
         Shape ``(n,)``: which of the scores the gate keeps.
     threshold
-        Quantile of ``sign * score`` that the scores were compared with; None where none was needed.
+        Quantile that the scores were compared with; None where none was needed.
     fallback
         The threshold was passed over: the best `wanted` are kept instead.
     wanted
@@ -123,7 +124,7 @@ def rank_table(scores: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     scores
-        `Code` str and `Score` float32, in any order.
+        `Code` str and `Score` float32, higher is better, in any order.
 
     Returns
     -------
@@ -134,15 +135,36 @@ def rank_table(scores: pd.DataFrame) -> pd.DataFrame:
     return ranked.assign(**{RANK: np.arange(1, len(ranked) + 1, dtype=np.int64)})
 
 
-def ranked_scores(forecasts: pd.DataFrame, horizon: int) -> pd.DataFrame:
-    """Rank one horizon's scores.
+def oriented(outputs: NDArray[np.float32], sign: Literal[-1, 1]) -> NDArray[np.float32]:
+    """Scores of a model's outputs: a higher score is better, whatever the model was trained to say.
+
+    Parameters
+    ----------
+    outputs
+        Shape ``(n,)``, as the model gives them.
+    sign
+        The bundle's ``selection.sign``: 1 if a higher output is better, -1 if a lower one is.
+    """
+    return outputs if sign == 1 else np.float32(0) - outputs  # an output of 0 gives 0, never -0
+
+
+def ranked_scores(forecasts: pd.DataFrame, horizon: int, sign: Literal[-1, 1]) -> pd.DataFrame:
+    """Orient one horizon's outputs and rank them: the only way from outputs `h<horizon>` to a `Score`.
+
+    Parameters
+    ----------
+    forecasts
+        `Code` str and `h<horizon>` float32, as `model.forecast` gives them.
+    sign
+        See `oriented`.
 
     Returns
     -------
     DataFrame
-        `Code` str, `Score` float32, `Rank` int64 (1 = best, ties by Code), best first.
+        `Code` str, `Score` float32 (higher is better), `Rank` int64 (1 = best, ties by Code), best first.
     """
-    return rank_table(forecasts[[CODE, f"h{horizon}"]].set_axis([CODE, SCORE], axis=1))
+    scores = oriented(forecasts[f"h{horizon}"].to_numpy(dtype=np.float32), sign)
+    return rank_table(forecasts[[CODE]].assign(**{SCORE: scores}))
 
 
 def select_by_percentile(
@@ -151,7 +173,6 @@ def select_by_percentile(
     *,
     k_ratio: float,
     k_min: int,
-    sign: int = 1,
 ) -> Gate:
     """Keep the scores in the best `k_ratio`, and never fewer than `k_min` of them.
 
@@ -165,28 +186,25 @@ def select_by_percentile(
     codes
         ``n`` distinct codes; they break ties.
     scores
-        Shape ``(n,)``; the quantile is taken in float64.
+        Shape ``(n,)``; higher is better; the quantile is taken in float64.
     k_ratio
         Share to keep.
     k_min
         Least number to keep.
-    sign
-        1 if a higher score is better, -1 if a lower one is.
 
     Raises
     ------
     Refusal
         See `rank`.
     """
-    oriented = sign * scores
-    order = rank(codes, oriented)
-    n = len(oriented)
+    order = rank(codes, scores)
+    n = len(scores)
     wanted = max(k_min, round(k_ratio * n))
     if wanted >= n:
         return Gate(np.ones(n, dtype=np.bool_), None, fallback=False, wanted=wanted)
     threshold = None
     if k_ratio > 0:
-        exact = oriented.astype(np.float64)
+        exact = scores.astype(np.float64)
         threshold = float(np.quantile(exact, 1 - k_ratio))
         mask = exact >= threshold
         if mask.sum() >= wanted:
@@ -217,7 +235,6 @@ def select_candidates(
     multiplier: float,
     k_ratio: float,
     k_min: int,
-    sign: int = 1,
     hysteresis: Hysteresis | None = None,
 ) -> Candidates:
     """Candidates of a rebalance among all eligible stocks.
@@ -229,15 +246,15 @@ def select_candidates(
     codes
         ``n`` distinct codes.
     scores
-        Shape ``(n,)``, float32.
+        Shape ``(n,)``, float32; higher is better.
     close_jpy
         Shape ``(n,)``: close of the as-of session in JPY; not a positive number: no close.
     top_k
         Names to hold.
     multiplier
         Pool size in multiples of `top_k`.
-    k_ratio, k_min, sign
-        See `select_by_percentile`. With `sign` -1 the candidates carry their scores negated.
+    k_ratio, k_min
+        See `select_by_percentile`.
     hysteresis
         Chooses from the pool in place of the gate.
 
@@ -246,18 +263,18 @@ def select_candidates(
     Refusal
         See `rank`.
     """
-    oriented = sign * np.asarray(scores, dtype=np.float32)
-    order = rank(codes, oriented)
+    scores = np.asarray(scores, dtype=np.float32)
+    order = rank(codes, scores)
     priced = order[(np.isfinite(close_jpy) & (close_jpy > 0))[order]]
     pool = priced[: round(top_k * multiplier)]
     pool_codes = [codes[position] for position in pool]
     if hysteresis is None:
-        gate = select_by_percentile(pool_codes, oriented[pool], k_ratio=k_ratio, k_min=k_min)
+        gate = select_by_percentile(pool_codes, scores[pool], k_ratio=k_ratio, k_min=k_min)
     else:
         gate = _gate_of(hysteresis, pool_codes)
     return Candidates(
         codes=tuple(code for code, kept in zip(pool_codes, gate.mask, strict=True) if kept),
-        scores=tuple(oriented[pool][gate.mask].tolist()),
+        scores=tuple(scores[pool][gate.mask].tolist()),
         eligible_count=len(order),
         priced_count=len(priced),
         pool_size=len(pool),

@@ -140,9 +140,16 @@ class PolicyRecord(StoredDocument):
     turnover_limit: float
 
 
+class ScheduleRecord(StoredDocument):
+    """Settings of the schedule, as far as anybody reads them back."""
+
+    nth_session: int
+
+
 class RunSettings(StoredDocument):
     """The settings that decide the result; what this version does not read is kept as it is."""
 
+    schedule: ScheduleRecord
     ranking: RankingRecord
     portfolio: PolicyRecord
     thresholds: tuple[AlertThreshold, ...]

@@ -27,7 +27,7 @@ CHECKLIST = (
     Item("Dataset covers the lookback", input_checks.dataset_covers_lookback),
     Item("Dataset fresh for the next run", input_checks.dataset_fresh),
     Item("Next run known", operation_checks.next_run_known),
-    Item("Book to start from", store_checks.book_to_start_from),
+    Item("Book to start from", store_checks.previous_book),
     Item("Store can be written and locked", store_checks.store_writable),
     Item("Room for a year of panels", store_checks.room_for_panels),
     Item("Audit trail verified", store_checks.audit_trail_verifies),

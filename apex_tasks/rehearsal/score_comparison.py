@@ -81,25 +81,23 @@ class SessionComparison(FrozenModel):
 
 
 def compare_session(
-    session: dt.date, first: pd.DataFrame, second: pd.DataFrame, *, top_k: int, sign: int = 1
+    session: dt.date, first: pd.DataFrame, second: pd.DataFrame, *, top_k: int
 ) -> SessionComparison:
     """Compare two passes over one session.
 
     Parameters
     ----------
     first, second
-        `Code` and `Score` (float32) of all eligible stocks, in any order.
+        `Code` and `Score` (float32, higher is better) of all eligible stocks, in any order.
     top_k
         Names to compare.
-    sign
-        1: a higher score is better; -1: a lower one.
 
     Raises
     ------
     Refusal
         See `portfolio.selection.rank`.
     """
-    (names, scores), (other_names, _) = _ordered(first, sign), _ordered(second, sign)
+    (names, scores), (other_names, _) = _ordered(first), _ordered(second)
     pairs = enumerate(zip_longest(names[:top_k], other_names[:top_k]), start=1)
     difference = next((RankDifference(rank=n, first=a, second=b) for n, (a, b) in pairs if a != b), None)
     both = first[[CODE, "Score"]].merge(second[[CODE, "Score"]], on=CODE, suffixes=("_1", "_2"))
@@ -122,20 +120,18 @@ def compare_passes(
     second: Mapping[dt.date, pd.DataFrame],
     *,
     top_k: int,
-    sign: int = 1,
 ) -> tuple[SessionComparison, ...]:
     """Compare two passes session by session, oldest first; see `compare_session`."""
     return tuple(
-        compare_session(session, first[session], second[session], top_k=top_k, sign=sign)
-        for session in sorted(first)
+        compare_session(session, first[session], second[session], top_k=top_k) for session in sorted(first)
     )
 
 
 def _ordered(
-    scored: pd.DataFrame, sign: int
+    scored: pd.DataFrame,
 ) -> tuple[list[str], np.ndarray[tuple[int], np.dtype[np.float64]]]:
     codes, scores = scored[CODE].tolist(), scored["Score"].to_numpy(np.float32)
-    order = rank(codes, scores * np.float32(sign))
+    order = rank(codes, scores)
     return [codes[position] for position in order], scores[order].astype(np.float64)
 
 

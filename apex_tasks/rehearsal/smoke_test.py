@@ -85,11 +85,10 @@ class SmokeReport(StageOutcome):
 
 @dataclass(frozen=True)
 class ScoredPass:
-    """Ranked scores of some sessions, how they came about, and the sign of a better one."""
+    """Ranked scores of some sessions, and how they came about."""
 
     description: PassDescription
     scores: Mapping[dt.date, pd.DataFrame]
-    sign: int
 
 
 def smoke_test(
@@ -165,7 +164,7 @@ def compare_scored_passes(first: ScoredPass, second: ScoredPass, top_k: int) -> 
         for name in ("bundle", "dataset")
         if getattr(first.description, f"{name}_sha256") != getattr(second.description, f"{name}_sha256")
     ]
-    sessions = compare_passes(first.scores, second.scores, top_k=top_k, sign=first.sign)
+    sessions = compare_passes(first.scores, second.scores, top_k=top_k)
     problems = [f"the {name} was changed between the passes" for name in changed]
     problems += [problem for session in sessions for problem in session.problems]
     return SmokeReport(
@@ -182,7 +181,7 @@ def _scored_pass(
     how: str, bundle: ResolvedBundle, dataset_sha256: str, scores: Mapping[dt.date, pd.DataFrame]
 ) -> ScoredPass:
     description = PassDescription(how=how, bundle_sha256=bundle.bundle_sha256, dataset_sha256=dataset_sha256)
-    return ScoredPass(description, scores, bundle.selection.sign)
+    return ScoredPass(description, scores)
 
 
 def _other(inference: InferenceSettings) -> InferenceSettings:

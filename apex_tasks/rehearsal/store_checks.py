@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from apex_tasks.published import audit
+from apex_tasks.published.chain import book_to_start_from, due_before
 from apex_tasks.published.portfolio import last_published_before
 from apex_tasks.rehearsal.deployment import Deployment
 from apex_tasks.rehearsal.outcome import ItemOutcome, done, failed, still_open
@@ -61,15 +62,16 @@ def room_for_panels(deployment: Deployment) -> ItemOutcome:
     return done(evidence) if free >= MONTHS_OF_ROOM * panel else still_open(f"{evidence}: less than a year")
 
 
-def book_to_start_from(deployment: Deployment) -> ItemOutcome:
+def previous_book(deployment: Deployment) -> ItemOutcome:
     """The rebalance before the next scheduled one is published."""
     rebalance, calendar = deployment.next_rebalance, deployment.calendar
     nth_session = deployment.request.settings.schedule.nth_session
-    before = calendar.previous_rebalance_session(rebalance, nth_session)
-    parent = last_published_before(deployment.store, rebalance)
-    if parent is not None and parent.rebalance_date >= before:
+    before = due_before(deployment.store, rebalance, calendar, nth_session)
+    parent = book_to_start_from(deployment.store, rebalance, before, calendar)
+    if parent is not None:
         return done(f"{rebalance} starts from {parent.name}")
-    last = "nothing is published" if parent is None else f"the last is {parent.name}"
+    older = last_published_before(deployment.store, rebalance)
+    last = "nothing is published" if older is None else f"the last is {older.name}"
     return still_open(f"no portfolio of {before}, {last}: start {rebalance} with cold_start")
 
 

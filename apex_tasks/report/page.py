@@ -159,8 +159,7 @@ def _score_chart(month: ReportedMonth) -> Markup:
     scores = month.scores[SCORE].to_numpy(dtype=np.float64)
     held = month.scores[CODE].isin(list(month.held)).to_numpy()
     candidates = scores[month.scores[CODE].isin(month.run.selection.candidates).to_numpy()]
-    lower_is_better = month.run.bundle.selection.sign < 0
-    cutoff = float(candidates.max() if lower_is_better else candidates.min())
+    cutoff = float(candidates.min())
     return score_chart(scores, held, cutoff, f"last candidate {cutoff:.4f}".replace("-", "\N{MINUS SIGN}"))
 
 

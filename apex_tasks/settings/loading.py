@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from itertools import takewhile
 from pathlib import Path
 
-import yaml
 from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    YamlConfigSettingsSource,
 )
 
 from apex_tasks.refusal import Refusal
@@ -37,6 +37,13 @@ from apex_tasks.settings.sections import (
     ServeSettings,
     StatsdSettings,
 )
+from apex_tasks.settings.sources import (
+    LEVEL,
+    PREFIX,
+    EnvironmentVariables,
+    check_variables,
+    read_settings_file,
+)
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 SETTINGS_FILE_VARIABLE = "APEX_SETTINGS"
@@ -56,7 +63,7 @@ class ApexSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="APEX_", env_nested_delimiter="__"
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter=LEVEL
     )
 
     home: str = Field("apex_home", description="Store of panels, scores, portfolios, audit: folder or URL.")
@@ -105,7 +112,13 @@ class ApexSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, the environment over the yaml file."""
-        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls, settings_file()))
+        check_variables(os.environ, settings_cls)
+        document = read_settings_file(settings_file())
+        return (
+            init_settings,
+            EnvironmentVariables(settings_cls),
+            InitSettingsSource(settings_cls, init_kwargs=document),
+        )
 
 
 def settings_file() -> Path:
@@ -120,17 +133,10 @@ def load_settings() -> ApexSettings:
     Raises
     ------
     Refusal
-        The file is missing, or a value is unknown or out of its range.
+        The file is missing or no YAML mapping with each key once; a value is unknown or out of its range; or a
+        variable would be passed over, see `sources.check_variables`.
     """
     path = settings_file()
-    if not path.is_file():
-        raise Refusal(
-            "settings file is missing",
-            expected="a yaml file",
-            received="no such file",
-            where=path,
-            remedy=f"Set {SETTINGS_FILE_VARIABLE} to an existing file, or unset it for the packaged one.",
-        )
     try:
         return ApexSettings()
     except ValidationError as error:
@@ -139,17 +145,23 @@ def load_settings() -> ApexSettings:
         # A variable holds a whole list: the place in it is no part of its name.
         levels = takewhile(lambda part: isinstance(part, str), first["loc"])
         raise Refusal(
-            f"setting {name} is invalid ({error.error_count()} in all)",
-            expected=first["msg"],
-            received=repr(first.get("input")),
-            where=f"{path} or APEX_{'__'.join(map(str, levels)).upper()}",
+            f"setting {_one_line(name)} is invalid ({error.error_count()} in all)",
+            expected=_one_line(first["msg"]),
+            received=reprlib.repr(first.get("input")),
+            where=f"{path} or {PREFIX}{_one_line(LEVEL.join(map(str, levels))).upper()}",
             remedy="Correct the value; the README's table lists every setting.",
         ) from None
-    except (yaml.YAMLError, SettingsError, ValueError) as error:
+    except (SettingsError, ValueError) as error:
+        cause = error.__cause__ or error
         raise Refusal(
             "settings cannot be read",
-            expected="a yaml mapping, and JSON in the environment variable of the thresholds",
-            received=str(error).splitlines()[0],
-            where=f"{path} or an APEX_ variable",
-            remedy="Correct the file or the variable; the README's table lists every setting.",
+            expected="JSON in an environment variable that holds a section or the thresholds",
+            received=_one_line(f"{error}: {cause}"),
+            where=f"{path} or an {PREFIX} variable",
+            remedy="Correct the variable; the README's table lists every setting.",
         ) from None
+
+
+def _one_line(text: str) -> str:
+    """A foreign text in a message: printable, and no longer than a line."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:200]

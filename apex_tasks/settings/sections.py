@@ -4,48 +4,59 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.settings.choices import FeaturesMode, Market, Normalization, Policy, Priority, Severity
 from apex_tasks.settings.comma_separated import CommaSeparated, Name
 from apex_tasks.settings.faults import Fault
 
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 KeyHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+MONTH_MINUTES, DAY_SECONDS = 44_640.0, 86_400.0
+"""Bounds on times: what is longer is a slip, and what is much longer no clock can hold."""
+Bound = Annotated[float, Field(ge=-1e15, le=1e15)]
 
-class ScheduleSettings(FrozenModel):
+
+class SettingsSection(FrozenModel):
+    """A section: a number is finite, and within what can be meant by it."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class ScheduleSettings(SettingsSection):
     """When the monthly rebalance is due."""
 
     nth_session: Annotated[int, Field(ge=1, le=15)] = Field(
         1, description="Which TSE session of the month rebalances (1 = first)."
     )
-    grace_days: Annotated[int, Field(ge=0)] | None = Field(
+    grace_days: Annotated[int, Field(ge=0, le=366)] | None = Field(
         None,
         description="A missed slot older than this many days is skipped instead of run late; "
         "unset: the latest missed slot always runs.",
     )
 
 
-class FreshnessSettings(FrozenModel):
+class FreshnessSettings(SettingsSection):
     """When the dataset counts as complete for the as-of session."""
 
     min_row_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         0.95, description="Least rows of the as-of session, as a share of the trailing median."
     )
-    trailing_sessions: Annotated[int, Field(ge=1)] = Field(
+    trailing_sessions: Annotated[int, Field(ge=1, le=1_000)] = Field(
         20, description="Sessions before the as-of session that make the trailing median."
     )
-    poke_interval_seconds: Annotated[float, Field(gt=0)] = Field(
+    poke_interval_seconds: Annotated[float, Field(gt=0, le=DAY_SECONDS)] = Field(
         300.0,
         description="Seconds between two looks of the waiting sensor; 10 or more where it really has to wait.",
     )
-    timeout_minutes: Annotated[float, Field(gt=0)] = Field(
+    timeout_minutes: Annotated[float, Field(gt=0, le=MONTH_MINUTES)] = Field(
         180.0, description="Minutes until a dataset that stays incomplete fails the run."
     )
 
 
-class JudgementSettings(FrozenModel):
+class JudgementSettings(SettingsSection):
     """When a dataset that reads well is sound; docs/dataset.md describes every fault."""
 
     market: Market = Field(
@@ -87,13 +98,19 @@ class JudgementSettings(FrozenModel):
     )
 
 
-class RankingSettings(FrozenModel):
+class RankingSettings(SettingsSection):
     """What is ranked, and how the model is fed."""
 
     top_k: Annotated[int, Field(ge=1, le=500)] = Field(35, description="Names to hold.")
     horizon: Literal[1, 5, 10, 20] = Field(20, description="Forecast horizon in sessions.")
     normalization: Normalization = Field(
         Normalization.CSZ, description="`csz`: z-score per day (production); `raw`: values as they are."
+    )
+    normalization_reason: Reason | None = Field(
+        None,
+        description="Why the features are normalized otherwise than in training, which is refused without a reason.",
+        # What determines a result names it where it is given: keys and run.json without one stay as they were.
+        exclude_if=lambda reason: reason is None,
     )
     features_mode: FeaturesMode = Field(
         FeaturesMode.FILL_ZERO,
@@ -102,15 +119,17 @@ class RankingSettings(FrozenModel):
     )
 
 
-class SelectionSettings(FrozenModel):
+class SelectionSettings(SettingsSection):
     """The candidate gate where the bundle's config does not say (it has the first word)."""
 
-    k_ratio: float = Field(0.60, description="Share of the pool that the percentile gate keeps.")
-    k_min: Annotated[int, Field(ge=1)] = Field(53, description="Least candidates the gate keeps.")
-    sign: Literal[-1, 1] = Field(1, description="1: a higher score is better.")
+    k_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.60, description="Share of the pool that the percentile gate keeps."
+    )
+    k_min: Annotated[int, Field(ge=1, le=100_000)] = Field(53, description="Least candidates the gate keeps.")
+    sign: Literal[-1, 1] = Field(1, description="1: a higher output of the model is better; -1: a lower one.")
 
 
-class PortfolioSettings(FrozenModel):
+class PortfolioSettings(SettingsSection):
     """How candidates become a book."""
 
     policy: Policy = Field(
@@ -118,35 +137,39 @@ class PortfolioSettings(FrozenModel):
         description="`baseline`: the frozen v0.1.0 algorithm; `capped`: exactly top_k names in lots of 100, with "
         "turnover, 5 % of ADV and cash as hard limits.",
     )
-    initial_capital_jpy: Annotated[float, Field(gt=0)] = Field(
+    initial_capital_jpy: Annotated[float, Field(gt=0, le=1e15)] = Field(
         10_000_000.0, description="Cash of a cold start, JPY."
     )
-    candidate_multiplier: Annotated[float, Field(ge=1)] = Field(
+    candidate_multiplier: Annotated[float, Field(ge=1, le=1_000)] = Field(
         2.0, description="Size of the candidate pool in multiples of top_k."
     )
     min_weight: Annotated[float, Field(ge=0, lt=1)] = Field(0.02, description="Least weight of a new name.")
     turnover_limit: Annotated[float, Field(ge=0, le=1)] = Field(
         0.35, description="One-way turnover above which the step to the target is shortened."
     )
-    cost_penalty: Annotated[float, Field(ge=0)] = Field(
+    cost_penalty: Annotated[float, Field(ge=0, le=1_000)] = Field(
         1.0, description="Multiple of the round-trip cost fraction taken off a new name's score."
     )
     min_alpha: Annotated[float, Field(gt=0, le=1)] = Field(
         0.1, description="Shortest step towards the target."
     )
-    epsilon: Annotated[float, Field(gt=0)] = Field(
+    epsilon: Annotated[float, Field(gt=0, le=1e-3)] = Field(
         1e-8, description="Weights at or below this are dropped; tolerance of the weight comparisons."
     )
 
 
-class EnhancedSettings(FrozenModel):
+class EnhancedSettings(SettingsSection):
     """Enhanced inference (EI): the two options of v0.1.0 that production leaves off."""
 
     hysteresis: bool = Field(
         False, description="A.3: the best entry_k enter, held names stay within the best exit_k; no gate."
     )
-    entry_k: Annotated[int, Field(ge=1)] = Field(35, description="Best names of the pool that may enter.")
-    exit_k: Annotated[int, Field(ge=1)] = Field(60, description="Best names of the pool that may stay.")
+    entry_k: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        35, description="Best names of the pool that may enter."
+    )
+    exit_k: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        60, description="Best names of the pool that may stay."
+    )
     priority: Priority = Field(
         Priority.RANK,
         description="`rank`: the best entry_k of these, as in v0.1.0 (what is held then decides nothing); `held`: "
@@ -156,7 +179,9 @@ class EnhancedSettings(FrozenModel):
         False, description="A.4: sector and volatility_60d are regressed out of the scores before ranking."
     )
     gamma: Annotated[float, Field(ge=0, le=1)] = Field(0.3, description="Share of the fit that is taken out.")
-    ridge_alpha: Annotated[float, Field(gt=0)] = Field(10.0, description="Penalty of the ridge regression.")
+    ridge_alpha: Annotated[float, Field(gt=0, le=1e9)] = Field(
+        10.0, description="Penalty of the ridge regression."
+    )
 
     @model_validator(mode="after")
     def _exit_after_entry(self) -> Self:
@@ -165,62 +190,64 @@ class EnhancedSettings(FrozenModel):
         return self
 
 
-class InferenceSettings(FrozenModel):
+class InferenceSettings(SettingsSection):
     """How the forward pass uses the machine; it never changes a score beyond 1e-5."""
 
-    workers: Annotated[int, Field(ge=1)] | None = Field(
+    workers: Annotated[int, Field(ge=1, le=1_024)] | None = Field(
         None, description="Threads that each run whole batches; unset: one per core."
     )
-    batch_size: Annotated[int, Field(ge=1)] = Field(32, description="Stocks per forward pass.")
+    batch_size: Annotated[int, Field(ge=1, le=100_000)] = Field(32, description="Stocks per forward pass.")
 
 
-class PerformanceSettings(FrozenModel):
+class PerformanceSettings(SettingsSection):
     """When the live book's figures deviate from the bundle's benchmarks, and what counts as drift."""
 
-    max_deviation: Annotated[float, Field(gt=0)] = Field(
+    max_deviation: Annotated[float, Field(gt=0, le=1_000)] = Field(
         0.20, description="Share of its benchmark from which a live figure deviates, in either direction."
     )
-    min_sessions: Annotated[int, Field(ge=2)] = Field(
+    min_sessions: Annotated[int, Field(ge=2, le=25_000)] = Field(
         60, description="Sessions of live history before which deviations are shown but not judged."
     )
     reference_sessions: Annotated[int, Field(ge=1, le=24)] = Field(
         6,
         description="As-of sessions of earlier months that the newest features and scores are held against.",
     )
-    max_psi: Annotated[float, Field(gt=0)] = Field(
+    max_psi: Annotated[float, Field(gt=0, le=1_000)] = Field(
         0.25, description="Population stability index above which a feature or the scores have drifted."
     )
     max_ks: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.20, description="Kolmogorov-Smirnov statistic above which they have."
     )
-    max_volatility_ratio: Annotated[float, Field(gt=1)] = Field(
+    max_volatility_ratio: Annotated[float, Field(gt=1, le=1_000)] = Field(
         1.5,
         description="Live over earlier market volatility, or its inverse, above which the regime is another.",
     )
 
 
-class LimitSettings(FrozenModel):
+class LimitSettings(SettingsSection):
     """What no month may go beyond, whatever a run asks for: no parameter of a run changes these."""
 
-    least_names: Annotated[int, Field(ge=1)] = Field(
+    least_names: Annotated[int, Field(ge=1, le=500)] = Field(
         10, description="Fewest names of a book; a smaller top_k is refused at once, a smaller plan too."
     )
     largest_weight: Annotated[float, Field(gt=0, le=1)] = Field(
         0.25, description="Largest weight of one name; a plan with a larger one is refused."
     )
-    least_candidates: Annotated[int, Field(ge=1)] = Field(
+    least_candidates: Annotated[int, Field(ge=1, le=5000)] = Field(
         15, description="Fewest candidates that a plan is made of, however few names are asked for."
     )
 
 
-class BundleLimits(FrozenModel):
+class BundleLimits(SettingsSection):
     """Bounds on what a bundle may unpack to."""
 
-    max_unpacked_mib: Annotated[int, Field(ge=1)] = Field(512, description="Largest unpacked size, MiB.")
-    max_files: Annotated[int, Field(ge=1)] = Field(1000, description="Most files.")
+    max_unpacked_mib: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
+        512, description="Largest unpacked size, MiB."
+    )
+    max_files: Annotated[int, Field(ge=1, le=1_000_000)] = Field(1000, description="Most files.")
 
 
-class NotificationSettings(FrozenModel):
+class NotificationSettings(SettingsSection):
     """Who is notified of failures, deadlines and published months, and how."""
 
     slack_connection: str = Field(
@@ -243,13 +270,13 @@ class NotificationSettings(FrozenModel):
     )
 
 
-class DeadlineSettings(FrozenModel):
+class DeadlineSettings(SettingsSection):
     """When a run that has not published is late, counted from the moment it was queued; how long people may think."""
 
-    warning_minutes: Annotated[float, Field(gt=0)] = Field(
+    warning_minutes: Annotated[float, Field(gt=0, le=MONTH_MINUTES)] = Field(
         60.0, description="Minutes until a run without a published portfolio is late."
     )
-    critical_minutes: Annotated[float, Field(gt=0)] = Field(
+    critical_minutes: Annotated[float, Field(gt=0, le=MONTH_MINUTES)] = Field(
         180.0, description="Minutes until that is critical."
     )
     approval_minutes: Annotated[float, Field(gt=0, le=1200)] = Field(
@@ -259,7 +286,7 @@ class DeadlineSettings(FrozenModel):
     )
 
 
-class StatsdSettings(FrozenModel):
+class StatsdSettings(SettingsSection):
     """Where a run's metrics are sent, by UDP."""
 
     host: str | None = Field(None, description="Host of the statsd exporter; unset: no metrics are sent.")
@@ -269,7 +296,7 @@ class StatsdSettings(FrozenModel):
     )
 
 
-class ServeSettings(FrozenModel):
+class ServeSettings(SettingsSection):
     """How `apex serve` answers, whom, and how much."""
 
     host: str = Field("127.0.0.1", description="Address that `apex serve` listens on.")
@@ -279,7 +306,7 @@ class ServeSettings(FrozenModel):
     cache_dir: str = Field(
         "apex_cache", description="Local folder of its panels and scores; never the store `home`."
     )
-    cache_max_gib: Annotated[float, Field(gt=0)] = Field(
+    cache_max_gib: Annotated[float, Field(gt=0, le=1_048_576)] = Field(
         10.0,
         description="Size of that folder above which the panels and scores used longest ago are removed.",
     )
@@ -290,35 +317,35 @@ class ServeSettings(FrozenModel):
     api_key_hashes: CommaSeparated[KeyHash] = Field(
         (), description="SHA-256 of API keys in hex, separated by commas, instead of the file or beside it."
     )
-    rate_limit: Annotated[str, Field(pattern=r"^[1-9][0-9]*/(second|minute|hour|day)$")] = Field(
+    rate_limit: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$")] = Field(
         "6000/minute", description="Most requests of one client address; more are answered with 429."
     )
-    max_body_bytes: Annotated[int, Field(ge=1)] = Field(
+    max_body_bytes: Annotated[int, Field(ge=1, le=1 << 30)] = Field(
         65_536, description="Largest request body; a larger one is answered with 413."
     )
-    body_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+    body_timeout_seconds: Annotated[float, Field(gt=0, le=DAY_SECONDS)] = Field(
         10.0, description="Seconds until a request body that does not arrive is given up with 408."
     )
-    request_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+    request_timeout_seconds: Annotated[float, Field(gt=0, le=DAY_SECONDS)] = Field(
         120.0,
         description="Seconds until a prediction that is not ready is answered with 503; the computation goes on.",
     )
     docs: bool = Field(True, description="Serve the interactive documentation under /docs.")
 
 
-class AlertThreshold(FrozenModel):
+class AlertThreshold(SettingsSection):
     """A bound on one metric; the alert fires when `metric comparison bound` is true."""
 
     metric: str = Field(description="Name in run.json's metrics.")
     comparison: Literal["<", "<=", ">", ">=", "!=", "=="] = Field(description="Between metric and bound.")
-    bound: float = Field(description="The alert fires when the comparison with it is true.")
-    per_name: float | None = Field(
+    bound: Bound = Field(description="The alert fires when the comparison with it is true.")
+    per_name: Annotated[float, Field(ge=0, le=1_000)] | None = Field(
         None, description="Lowers the bound to ceil(per_name * top_k), for a smaller book."
     )
-    hysteresis_per_name: float | None = Field(
+    hysteresis_per_name: Annotated[float, Field(ge=0, le=1_000)] | None = Field(
         None, description="Stands for per_name when hysteresis, not the gate, chooses the candidates."
     )
-    first_build_bound: float | None = Field(
+    first_build_bound: Bound | None = Field(
         None, description="Stands for the bound when nothing is held before the trades."
     )
     severity: Severity = Field(description="CRITICAL stops before publish, WARNING is published.")

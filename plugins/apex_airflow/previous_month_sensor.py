@@ -37,7 +37,8 @@ class PreviousMonthSensor(BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """Look at the store, then at the run of the rebalance before."""
         from apex_tasks.market.calendar import TseCalendar
-        from apex_tasks.published.portfolio import last_published_before, latest_of_month
+        from apex_tasks.published.chain import due_before, published_for
+        from apex_tasks.published.portfolio import last_published_before
         from apex_tasks.store import Store
 
         if context["dag_run"].run_type not in SLOT_RUN_TYPES:
@@ -45,8 +46,8 @@ class PreviousMonthSensor(BaseSensorOperator):
         with fail_on_refusal():
             request, calendar = run_request_from(context), TseCalendar.load()
             store, nth_session = Store(request.settings.home), request.settings.schedule.nth_session
-            before = calendar.previous_rebalance_session(request.rebalance_date, nth_session)
-            if latest_of_month(store, before) is not None:
+            before = due_before(store, request.rebalance_date, calendar, nth_session)
+            if published_for(store, before, request.rebalance_date, calendar) is not None:
                 return True
             slot = calendar.rebalance_instant(before).astimezone(dt.UTC)
             where = f"{self.dag_id}, {slot.isoformat()}"
@@ -60,7 +61,7 @@ class PreviousMonthSensor(BaseSensorOperator):
                 self.log.info("Waiting: %s", self._refusal)
                 return False
             # It may have published and ended since the first look.
-            if latest_of_month(store, before) is not None:
+            if published_for(store, before, request.rebalance_date, calendar) is not None:
                 return True
             raise _failed(before, where) if self._runs(context, slot, "failed") else _empty(before, where)
 

@@ -18,6 +18,7 @@ from apex_tasks.bundle.checkpoint import load_checkpoint
 from apex_tasks.dataset.prices.forward_returns import ForwardReturns, read_held_returns
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import CODE, DATE, DatasetFile
+from apex_tasks.portfolio.selection import oriented
 from apex_tasks.settings import ApexSettings
 from apex_tasks.statistics.rank_ic import rank_ic
 
@@ -51,7 +52,7 @@ def month_scores(
     Returns
     -------
     DataFrame
-        `Date`, `Code`, and per horizon `h1`, `h5`, `h10`, `h20` float32; by Date, Code.
+        `Date`, `Code`, and per horizon `h1`, `h5`, `h10`, `h20` float32, higher is better; by Date, Code.
     """
     files = read_bundle(bundle, settings.bundle_limits)
     resolved = resolve_bundle(files, dataset.path, settings)
@@ -60,7 +61,10 @@ def month_scores(
     forecaster.prepare(as_of_dates)
     tables = []
     for day in as_of_dates:
-        scores = forecaster.forecasts(day).copy()
+        forecasts = forecaster.forecasts(day)
+        scores = forecasts.assign(
+            **{f"h{h}": oriented(forecasts[f"h{h}"].to_numpy(), sign) for h, sign in resolved.signs.items()}
+        )
         scores.insert(0, DATE, day)
         tables.append(scores)
     return pd.concat(tables, ignore_index=True)

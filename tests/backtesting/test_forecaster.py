@@ -37,9 +37,10 @@ def test_shared_panels_change_no_score(
     market: SmallMarket, monkeypatch: pytest.MonkeyPatch, panel_days: int, normalization: Normalization
 ) -> None:
     monkeypatch.setattr(forecaster_module, "PANEL_DAYS", panel_days)
-    many = forecaster(market, normalization=normalization)
+    ranking = {"normalization": normalization, "normalization_reason": "a test"}
+    many = forecaster(market, **ranking)
     many.prepare(SESSIONS[1:])
-    settings = small_settings("unused", ranking=RankingSettings(normalization=normalization))
+    settings = small_settings("unused", ranking=RankingSettings(**ranking))
     for session in SESSIONS:  # the first was not prepared
         alone = score(market.bundle, market.dataset, session, settings)
         pd.testing.assert_frame_equal(many.ranked(session), alone)

@@ -185,3 +185,33 @@ def test_names_stand_for_files_of_the_same_last_name() -> None:
     assert files.named("elsewhere/c.yaml") == ("a/c.yaml", "b/c.yaml")
     assert files.named("models/m.pt") == ("m.pt",)
     assert files.named("models/n.pt") == ()
+
+
+def test_what_a_desktop_leaves_is_no_part_of_the_bundle(tmp_path: Path) -> None:
+    plain = read_bundle(write_files(FILES, tmp_path / "plain"), LIMITS)
+    left = {"._m", "models/._m.pt", ".DS_Store", "models/.DS_Store", "Thumbs.db", "configs/desktop.ini"}
+    littered = {**FILES, **dict.fromkeys(left, b"Mac OS X"), f"._{MANIFEST}": b"\0\5\x16\7"}
+    folder = read_bundle(write_files(littered, tmp_path / "folder"), LIMITS)
+    # As tar of macOS packs a folder: an entry of attributes before each, the folder's own included.
+    packed = {f"apex/{name}": data for name, data in littered.items()}
+    archive = write_tar({"._apex": b"", **packed, "__MACOSX/apex/._m": b""}, tmp_path / "b.tar.gz")
+    for found in (folder, read_bundle(archive, LIMITS)):
+        assert found.contents == plain.contents
+        assert found.sha256 == plain.sha256
+        assert set(found.left_out) >= {name if found is folder else f"apex/{name}" for name in left}
+
+
+def test_links_and_too_many_files_of_a_desktop_are_refused_all_the_same(tmp_path: Path) -> None:
+    link = member("._m", tarfile.SYMTYPE)
+    link.linkname = "/etc/passwd"
+    refused(write_tar(FILES, tmp_path / "b.tar.gz", link), "link or device")
+    refused(write_tar({**FILES, "../._m": b""}, tmp_path / "c.tar.gz"), "unsafe path")
+    many = {**FILES, **{f"._{number}": b"" for number in range(LIMITS.max_files + 1)}}
+    refused(write_tar(many, tmp_path / "d.tar.gz"), "too many files")
+
+
+def test_names_written_on_windows_mean_the_same_files() -> None:
+    files = BundleFiles("x", {"a/c.yaml": b"", "b/c.yaml": b"", "m.pt": b""})
+    assert files.named("a\\c.yaml") == files.named(".\\a\\c.yaml") == ("a/c.yaml",)
+    assert files.named("D:\\work\\m.pt") == ("m.pt",)
+    assert files.named("elsewhere\\c.yaml") == ("a/c.yaml", "b/c.yaml")

@@ -1,11 +1,14 @@
 """What a checkpoint must be: no code, every tensor, each of its size."""
 
+import collections
 import io
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -124,9 +127,83 @@ def test_tensors_too_many(dataset: Path) -> None:
     assert "module.x" in refusal.received
     deeper = Draft(payload=weights(depth=2))
     assert "encoder.blocks.1.ln1.weight" in refused(deeper, dataset, "does not hold").received
-    prefixed = {f"module.{name}": tensor for name, tensor in weights().items()}
-    refusal = refused(Draft(payload=prefixed), dataset, "does not hold")
-    assert "module.encoder.patch_embed.conv.weight" in refusal.received
+
+
+def inside(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As of a model whose encoder alone is compiled."""
+    return {name.replace("encoder.", "encoder._orig_mod.", 1): tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "remedy"),
+    [
+        ("module.", "DataParallel"),
+        ("_orig_mod.", "torch.compile"),
+        ("model.", "training module"),
+        ("module._orig_mod.", "DataParallel"),
+        ("_orig_mod.module.", "torch.compile"),
+        ("net.ranker.", "own state_dict"),
+    ],
+)
+@pytest.mark.parametrize("wrapper", [None, "state_dict"])
+def test_a_wrapped_model_is_named_with_its_prefix(
+    dataset: Path, prefix: str, remedy: str, wrapper: str | None
+) -> None:
+    state = {f"{prefix}{name}": tensor for name, tensor in weights().items()}
+    payload = state if wrapper is None else {wrapper: state}
+    refusal = refused(Draft(payload=payload), dataset, "checkpoint holds a wrapped model")
+    assert repr(prefix) in refusal.what
+    assert refusal.received == f"{prefix}{refusal.expected}"
+    assert refusal.expected in weights()
+    assert remedy in refusal.remedy
+
+
+def test_a_model_that_is_compiled_in_part_is_named(dataset: Path) -> None:
+    refusal = refused(Draft(payload=inside(weights())), dataset, "checkpoint holds a wrapped model")
+    assert "'_orig_mod.' too much" in refusal.what
+    assert refusal.expected in weights()
+
+
+def test_a_wrapped_model_of_another_depth_is_named_by_its_wrapper_first(dataset: Path) -> None:
+    state = {f"module.{name}": tensor for name, tensor in weights(depth=2).items()}
+    assert "'module.'" in refused(Draft(payload=state), dataset, "wrapped model").what
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_another_float_type_is_named_as_what_it_is(dataset: Path, kind: torch.dtype) -> None:
+    state = {name: tensor.to(kind) for name, tensor in weights().items()}
+    refusal = refused(Draft(payload=state), dataset, f"checkpoint is saved in {kind}")
+    assert refusal.received == f"{len(state)} of {len(state)} tensors in {kind}"
+    assert ".float()" in refusal.remedy
+    # Mixed precision keeps some tensors, such as norms, in float32.
+    state |= {name: tensor for name, tensor in weights().items() if ".ln" in name}
+    assert "tensors in" in refused(Draft(payload=state), dataset, f"checkpoint is saved in {kind}").received
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (np.float64(0.1), r"numpy\.\w+\.multiarray\.scalar"),
+        (np.ones(2), r"numpy\.\w+\.multiarray\._reconstruct"),
+        (Path("a"), r"pathlib\.PosixPath"),
+        (torch.nn.Linear(1, 1), r"torch\.nn\.modules\.linear\.Linear"),
+        (collections.deque(), r"collections\.deque"),
+    ],
+)
+def test_a_refused_object_is_named_with_what_to_save_instead(
+    dataset: Path, value: object, named: str
+) -> None:
+    for payload in ({"model_state_dict": weights(), "loss": value}, {**weights(), "loss": value}):
+        refusal = refused(Draft(payload=payload), dataset, "cannot be loaded as weights only")
+        assert re.fullmatch(f"a pickled {named}", refusal.received)
+        assert "float(x)" in refusal.remedy
+
+
+def test_a_state_dict_under_another_name_is_named(dataset: Path) -> None:
+    payload = {"model": weights(), "epoch": 3}
+    refusal = refused(Draft(payload=payload), dataset, "cannot be loaded")
+    assert refusal.received == "a state dict under 'model'"
+    assert "model_state_dict" in refusal.remedy
 
 
 @pytest.mark.parametrize(

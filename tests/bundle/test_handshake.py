@@ -120,6 +120,20 @@ def test_a_manifest_may_name_files_by_their_place_of_origin(dataset: Path) -> No
     assert (bundle.checkpoint_path, bundle.config_path) == (CHECKPOINT, CONFIG)
 
 
+def test_a_manifest_and_a_config_written_on_windows(dataset: Path) -> None:
+    draft = Draft()
+    for entry in ("checkpoint", "config"):
+        draft.manifest[entry]["file"] = draft.manifest[entry]["file"].replace("/", "\\")
+    draft.manifest["dataset"]["file"] = "D:\\output\\dataset.parquet"
+    draft.config["data"]["feature_groups_config"] = "configs\\feature_groups.yaml"
+    bundle = shake(draft, dataset)
+    assert (bundle.checkpoint_path, bundle.config_path) == (CHECKPOINT, CONFIG)
+    assert bundle.feature_source.startswith(GROUPS)
+    for outside in ("..\\m.pt", "C:\\m.pt", "\\\\server\\share\\m.pt", "C:m.pt"):
+        draft.manifest["checkpoint"]["file"] = outside
+        refused(draft, dataset, r"key checkpoint\.file")
+
+
 # --- feature lists: bundle, then checkpoint, then package --------------------------------------------
 
 
@@ -128,7 +142,9 @@ def test_sources_of_the_feature_list(dataset: Path) -> None:
     named = {"model_state_dict": weights(), "feature_names": swapped}
     assert shake(Draft(), dataset).feature_source == f"{GROUPS} (core50, plus30, dmi_focus)"
     assert shake(Draft(extra={}), dataset).feature_source.startswith("packaged")
-    by_name = shake(Draft(payload=named, extra={}), dataset)
+    unbound = Draft(payload=named, extra={})
+    del unbound.manifest["checkpoint"]["feature_hash"]
+    by_name = shake(unbound, dataset)
     assert by_name.feature_source == "checkpoint feature_names"
     assert by_name.features == tuple(swapped)
     assert by_name.feature_hash == hashlib.sha256("|".join(swapped).encode()).hexdigest()[:16] != HASH
@@ -331,7 +347,7 @@ def test_features_of_another_origin_than_the_bundles_are_a_warning(dataset: Path
     (told,) = bundle.warnings
     assert "origin prices-1, and the bundle does not say what it was trained on: 34 features" in told
     lines = bundle.settings_block().splitlines()
-    assert f"warning: {told}" in lines
+    assert f"WARNING: {told}" in lines
     assert "feature_origin: not named, dataset: prices-1" in lines
     draft.manifest["feature_origin"] = "prices-1"
     bundle = shake(draft, named)

@@ -129,7 +129,7 @@ MERGES = "a0: &a0 {k: v}\n" + "\n".join(
         ("a: 1\na: 2", "twice"),
         ("a: {b: 1, b: 1}", "twice"),
         ("- a", "list"),
-        ("", "NoneType"),
+        ("", "an empty document"),
         ("a: [", "parsing"),
         ("a: 2025-13-45", "month"),
         ("? [a]\n: 1", "unhashable"),

@@ -121,7 +121,8 @@ def test_raw_mode_says_that_missing_values_leave_no_stock(
     with_column("rsi_14", lambda column: pa.nulls(len(column), column.type))(market, dataset)
     score = ("score", "--as-of", AS_OF[JULY], "--dataset", dataset, "--out", tmp_path / "scores.parquet")
     assert apex(*score)[0] == 0
-    assert "Raw mode takes no missing value" in refusal(apex(*score, "--normalization", "raw"))
+    raw = ("--normalization", "raw", "--normalization-reason", "a test")
+    assert "Raw mode takes no missing value" in refusal(apex(*score, *raw))
 
 
 def test_missing_features_are_refused_in_strict_and_filled_otherwise(

@@ -16,6 +16,8 @@ from apex_tasks.settings import PortfolioSettings
 from tests.support import oracle_portfolio
 from tests.support.baseline_world import AS_OF, MONTHS, SESSIONS, SPLITS, World, code_of
 
+REASON = {"csz": (), "raw": ("--normalization-reason", "as v0.1.0's later head")}
+
 
 def assert_ranked(table: pd.DataFrame, expected: dict[str, float]) -> None:
     assert table.columns.tolist() == ["Code", "Score", "Rank"]
@@ -33,7 +35,7 @@ def assert_ranked(table: pd.DataFrame, expected: dict[str, float]) -> None:
 def test_apex_score(world: World, tmp_path: Path, normalization: str, horizon: int) -> None:
     as_of, out = AS_OF[MONTHS[1]], tmp_path / "scores.parquet"
     arguments = ["--as-of", str(as_of), "--out", str(out), "--horizon", str(horizon)]
-    told = world.apex(tmp_path, "score", *arguments, "--normalization", normalization)
+    told = world.apex(tmp_path, "score", *arguments, "--normalization", normalization, *REASON[normalization])
     expected = world.scores(as_of, horizon, raw=normalization == "raw")
     assert told["stocks"] == len(expected)
     assert_ranked(pd.read_parquet(out), expected)
@@ -98,7 +100,8 @@ def run_all(world: World, home: Path, **options: str) -> None:
 def test_three_months_of_apex_run(
     world: World, tmp_path: Path, top_k: int, horizon: int, normalization: str
 ) -> None:
-    run_all(world, tmp_path, top_k=str(top_k), horizon=str(horizon), normalization=normalization)
+    why = {"normalization_reason": "as v0.1.0's later head"} if normalization == "raw" else {}
+    run_all(world, tmp_path, top_k=str(top_k), horizon=str(horizon), normalization=normalization, **why)
     rule = {20: (0.6, 53), 5: (0.5, 53), 1: (0.6, 53)}[horizon]
     account = oracle_portfolio.Account(cash=10_000_000.0)
     orders: dict[str, float] = {}

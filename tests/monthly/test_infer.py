@@ -86,6 +86,6 @@ def test_a_checkpoint_that_was_changed_is_refused(prepared: Prepared) -> None:
 
 def test_a_ranking_breaks_ties_by_code() -> None:
     forecasts = pd.DataFrame({"Code": ["20", "10", "30"], "h5": np.array([1.0, 1.0, 2.0], dtype=np.float32)})
-    ranked = ranked_scores(forecasts, 5)
+    ranked = ranked_scores(forecasts, 5, 1)
     assert ranked["Code"].tolist() == ["30", "10", "20"]
     assert ranked["Rank"].tolist() == [1, 2, 3]

@@ -128,3 +128,14 @@ def test_a_run_by_hand_waits_for_nobody(look: Look, run_type: str) -> None:
 
 def test_without_a_run_and_a_book_the_plan_decides(look: Look) -> None:
     assert look(SEPTEMBER, published=(JULY,))
+
+
+@pytest.mark.parametrize("cold_start", [False, True])
+def test_a_book_of_the_month_before_counts_on_another_session(
+    look: Look, monkeypatch: pytest.MonkeyPatch, cold_start: bool
+) -> None:
+    monkeypatch.setenv("APEX_SCHEDULE__NTH_SESSION", "5")
+    august, september = (CALENDAR.rebalance_session(2025, month, 5) for month in (8, 9))
+    assert look(august, published=(JULY,), cold_start=cold_start)
+    with pytest.raises(AirflowFailException, match="failed"):
+        look(september, runs=Runs({august: "failed"}), cold_start=cold_start)

@@ -36,6 +36,7 @@ NAMES = (
     "top_k",
     "horizon",
     "normalization",
+    "normalization_reason",
     "features_mode",
     "policy",
     "dry_run",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ import tests.support.oracle_portfolio as oracle
 from apex_tasks.portfolio.selection import (
     Candidates,
     rank,
+    ranked_scores,
     select_by_percentile,
     select_candidates,
 )
@@ -96,12 +98,24 @@ def test_the_fallback_breaks_ties_by_code():
     assert gate.mask.tolist() == [False, True, True, False]
 
 
-def test_a_low_score_is_better_with_sign_minus_one():
-    codes, scores = _codes(10), np.arange(10, dtype=np.float32)
-    gate = select_by_percentile(codes, scores, k_ratio=0.3, k_min=1, sign=-1)
-    assert np.flatnonzero(gate.mask).tolist() == [0, 1, 2]
-    chosen = _select(codes, scores, top_k=2, k_ratio=0.5, k_min=1, sign=-1)
+def test_a_low_output_is_better_with_sign_minus_one():
+    codes, outputs = _codes(10), np.arange(10, dtype=np.float32)
+    ranked = ranked_scores(pd.DataFrame({"Code": codes, "h20": outputs}), 20, -1)
+    assert ranked["Code"].tolist() == codes
+    assert ranked["Rank"].tolist() == list(range(1, 11))
+    assert ranked["Score"].tolist() == [0.0, *range(-1, -10, -1)]
+    assert not np.signbit(ranked["Score"].iloc[0]), "a published 0 has no sign"
+    chosen = _select(ranked["Code"].tolist(), ranked["Score"].to_numpy(), top_k=2, k_ratio=0.5, k_min=1)
     assert (chosen.codes, chosen.scores) == (tuple(codes[:2]), (0.0, -1.0))
+
+
+@given(_markets())
+def test_negated_outputs_with_the_other_sign_are_the_same_scores(market):
+    codes, outputs, _ = market
+    one = ranked_scores(pd.DataFrame({"Code": codes, "h5": outputs}), 5, 1)
+    other = ranked_scores(pd.DataFrame({"Code": codes, "h5": -outputs}), 5, -1)
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+    assert one["Score"].dtype == np.float32
 
 
 @given(_markets(), st.floats(0, 1), st.integers(1, 60))

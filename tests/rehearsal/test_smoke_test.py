@@ -169,7 +169,7 @@ def test_a_bundle_that_changes_between_the_passes_fails(market: SmallMarket, tmp
     assert found.sessions[0].difference is not None
 
 
-def test_the_sign_of_the_horizon_says_which_end_is_held(market: SmallMarket, tmp_path: Path) -> None:
+def test_the_best_come_first_where_a_lower_output_is_better(market: SmallMarket, tmp_path: Path) -> None:
     settings = small_settings(tmp_path)
     ranking = settings.ranking.model_copy(update={"horizon": 5})  # its sign is -1 in the bundle's config
     request = rehearsal(
@@ -177,7 +177,7 @@ def test_the_sign_of_the_horizon_says_which_end_is_held(market: SmallMarket, tmp
     )
     found = smoke_test(request, CALENDAR)
     ranked = score(market.bundle, market.dataset, LAST_SESSION, request.settings)
-    assert list(found.sessions[0].names) == ranked["Code"].tolist()[::-1][:35]
+    assert list(found.sessions[0].names) == ranked["Code"].tolist()[:35]
     assert found.verdict is StageVerdict.PASSED
 
 

@@ -31,6 +31,8 @@ FEATURES: list[str] = [
     name for group in yaml.safe_load(GROUPS_BYTES)["groups"].values() for name in group["include"]
 ]
 
+FEATURE_HASH = "6702b323458e9786"  # BASELINE: of the names joined by |
+
 CONFIG_TEXT = """\
 version: 0.1.0
 description: APEX-Ranker v0 base, 89 features, clean ADV
@@ -77,7 +79,7 @@ _CONFIG: dict[str, Any] = yaml.safe_load(CONFIG_TEXT)
 
 
 def manifest() -> dict[str, Any]:
-    """MANIFEST.lock as the deployed bundle words it; `seal` puts the hashes in."""
+    """MANIFEST.lock as the deployed bundle words it, which lacks the `feature_hash`; `seal` puts the hashes in."""
     return {
         "bundle_version": "v0.1.0-prod",
         "created": "2025-10-30T07:00:00Z",
@@ -88,6 +90,7 @@ def manifest() -> dict[str, Any]:
             "effective_dim": 178,
             "csz_mode": "trained_with_csz",
             "patch_multiplier": "auto",
+            "feature_hash": FEATURE_HASH,
             "comment": "89 base features x 2",
         },
         "config": {"file": CONFIG, "patch_multiplier": "auto (unset)"},
@@ -202,6 +205,18 @@ class Draft:
             {"file": path, "sha256": hashlib.sha256(data).hexdigest()} for path, data in self.extra.items()
         ]
         return self
+
+
+def mirrored_bundle(out: Path, sign: int) -> Path:
+    """Write a bundle that says `sign` for all horizons; with -1 every head is negated, so that it means the same."""
+    draft = Draft()
+    draft.payload = {
+        name: tensor * sign if name.startswith("head.") else tensor for name, tensor in weights().items()
+    }
+    rules = draft.config["selection"]
+    for rule in (rules["default"], *rules["horizons"].values()):
+        rule["sign"] = sign
+    return draft.folder(out)
 
 
 def write_files(files: dict[str, bytes], out: Path) -> Path:

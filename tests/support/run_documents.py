@@ -78,6 +78,7 @@ SAMPLE_RUN: dict[str, Any] = {
         "performance_benchmarks": {},
     },
     "settings": {
+        "schedule": {"nth_session": 1},
         "ranking": {"top_k": 35, "horizon": 20, "normalization": "csz"},
         "portfolio": {"turnover_limit": 0.35},
         "thresholds": [THRESHOLD],

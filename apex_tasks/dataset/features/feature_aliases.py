@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-import yaml
-
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import configs_folder
+from apex_tasks.strict_yaml import parse_yaml_mapping
 
 _EXPRESSION = re.compile(r"\s*([^\W\d]\w*)(?:\s+([+-])\s+([^\W\d]\w*))?\s*")
 
@@ -46,7 +45,7 @@ def parse_aliases(document: Mapping[str, Any], where: str) -> dict[str, Alias]:
 @cache
 def packaged_aliases() -> dict[str, Alias]:
     """The aliases that this package ships."""
-    document = yaml.safe_load((configs_folder() / "feature_aliases.yaml").read_bytes())
+    document = parse_yaml_mapping((configs_folder() / "feature_aliases.yaml").read_bytes())
     return parse_aliases(document, "packaged feature_aliases.yaml")
 
 

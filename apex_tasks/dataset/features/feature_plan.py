@@ -12,12 +12,11 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, Literal
 
-import yaml
-
 from apex_tasks.dataset.features.feature_aliases import Alias
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import FeaturesMode, configs_folder
+from apex_tasks.strict_yaml import parse_yaml_mapping
 
 NEVER_FILLED = ("target_", "returns_", "label_")
 _SHOWN = 5
@@ -144,8 +143,7 @@ def features_from_groups(
 @cache
 def packaged_feature_groups() -> dict[str, Any]:
     """The groups file that this package ships: the 89 features of APEX-Ranker v0.1.0."""
-    document: dict[str, Any] = yaml.safe_load((configs_folder() / "feature_groups.yaml").read_bytes())
-    return document
+    return parse_yaml_mapping((configs_folder() / "feature_groups.yaml").read_bytes())
 
 
 def resolve_features(

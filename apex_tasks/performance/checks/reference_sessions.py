@@ -37,7 +37,7 @@ def reference_as_of(
 def months_of_same_scores(months: Sequence[PublishedPortfolio], number: int) -> list[PublishedPortfolio]:
     """The months before the newest whose scores mean the same, newest first.
 
-    Scores of another checkpoint, horizon or normalization are on another scale.
+    Scores of another checkpoint, horizon, sign or normalization are on another scale.
     """
     wanted = _kind(months[-1])
     return [month for month in reversed(months[:-1]) if _kind(month) == wanted][:number]
@@ -46,4 +46,4 @@ def months_of_same_scores(months: Sequence[PublishedPortfolio], number: int) -> 
 def _kind(month: PublishedPortfolio) -> tuple[Any, ...]:
     run = month.run()
     ranking = run.settings.ranking
-    return run.hashes["checkpoint"], ranking.horizon, ranking.normalization
+    return run.hashes["checkpoint"], ranking.horizon, run.bundle.selection.sign, ranking.normalization

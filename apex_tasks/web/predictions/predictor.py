@@ -250,12 +250,12 @@ class Predictor:
     def _rank(self, inputs: ServedInputs, found: CachedScores, day: dt.date) -> RankedSession:
         best: dict[int, Best] = {}
         for horizon in inputs.bundle.model.horizons:
-            table = ranked_scores(found.forecasts, horizon).head(MAX_TOP_K)
+            table = ranked_scores(found.forecasts, horizon, inputs.bundle.signs[horizon]).head(MAX_TOP_K)
             best[horizon] = tuple(zip(table[CODE].tolist(), table[SCORE].tolist(), strict=True))
         return RankedSession(
             best=best,
             next_session=self.source.calendar.next_session(day),
-            warnings=found.panel.warnings,
+            warnings=(*inputs.bundle.warnings, *found.panel.warnings),
             synthetic=inputs.bundle.synthetic or found.panel.synthetic,
             cached=found.cached,
         )

@@ -65,7 +65,9 @@ class RankedStock(FrozenModel):
 
     rank: int = Field(description="1 = best; ties by code.")
     code: str
-    score: float = Field(description="The model's float32, exactly.")
+    score: float = Field(
+        description="Higher is better: the model's float32, exactly, or its negative where the bundle's sign is -1."
+    )
 
 
 class PredictionReply(BaseModel):

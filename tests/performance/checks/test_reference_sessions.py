@@ -11,6 +11,7 @@ import pytest
 from apex_tasks.performance.checks.reference_sessions import months_of_same_scores, reference_as_of
 from apex_tasks.published.portfolio import latest_version
 from apex_tasks.store import Store
+from tests.support import bundle_factory
 from tests.support.small_market import (
     AS_OF,
     AUGUST,
@@ -51,3 +52,13 @@ def test_scores_of_another_horizon_are_no_reference(market: SmallMarket, home: P
         SEPTEMBER,
         JULY,
     ]
+
+
+def test_scores_of_the_other_sign_are_no_reference(market: SmallMarket, home: Path, tmp_path: Path) -> None:
+    turned = bundle_factory.Draft()
+    turned.config["selection"]["horizons"]["20"]["sign"] = -1
+    other = SmallMarket(market.dataset, turned.folder(tmp_path / "turned"))
+    run(other, home, AUGUST, republish_reason="the other sign")
+    found = months(home, *REBALANCES)
+    assert found[1].run().hashes["checkpoint"] == found[0].run().hashes["checkpoint"]
+    assert [month.rebalance_date for month in months_of_same_scores(found, 9)] == [SEPTEMBER, JULY]
