@@ -112,6 +112,8 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         operational_rules=manifest.operational_rules,
         synthetic=bool((manifest.model_extra or {}).get("synthetic", False)),
         evaluation_only=bool((manifest.model_extra or {}).get("evaluation_only", False)),
+        training_period=manifest.training_period,
+        validation=manifest.validation,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from apex_tasks.bundle.archive import MANIFEST_LOCK
 from apex_tasks.bundle.channels import model_init_log
@@ -70,6 +70,8 @@ class ResolvedBundle(FrozenModel):
         The manifest says that nothing may be traded by it.
     synthetic
         The manifest says that the bundle was trained on made-up data.
+    training_period, validation
+        What the manifest says of its training, as it is; None where it says nothing.
     """
 
     source: str
@@ -104,6 +106,8 @@ class ResolvedBundle(FrozenModel):
     operational_rules: JsonValue
     synthetic: bool
     evaluation_only: bool = False
+    training_period: JsonValue = Field(None, exclude_if=lambda value: value is None)
+    validation: JsonValue = Field(None, exclude_if=lambda value: value is None)
 
     @property
     def n_features(self) -> int:

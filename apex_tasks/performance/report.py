@@ -48,6 +48,10 @@ class PerformanceReport(StoredDocument):
         Folder of the ledger in the store.
     warnings
         What a reader must know of the ledger.
+    training_period, validation
+        As the manifest writes them; empty where it does not, and in older reports.
+    false_alarm_rate
+        Chance that any comparison deviates though nothing differs; None in older reports, which judged otherwise.
     """
 
     synthetic: bool
@@ -67,6 +71,9 @@ class PerformanceReport(StoredDocument):
     ignored_benchmarks: tuple[str, ...]
     ledger: str
     warnings: tuple[str, ...]
+    training_period: str = ""
+    validation: str = ""
+    false_alarm_rate: float | None = None
 
     @property
     def deviating(self) -> tuple[BenchmarkComparison, ...]:
@@ -74,10 +81,9 @@ class PerformanceReport(StoredDocument):
         return tuple(found for found in self.comparisons if found.verdict is DeviationVerdict.DEVIATES)
 
     def interval_note(self, comparison: BenchmarkComparison) -> str:
-        """What the interval of a live figure says of its benchmark; empty without one."""
+        """The interval of a live figure, to be shown; empty without one."""
         interval = self.intervals.get(comparison.metric)
         if interval is None or comparison.benchmark is None:
             return ""
         low, high = interval
-        says = "may be chance" if low <= comparison.benchmark <= high else "more than chance"
-        return f"95 % interval {low:.3g} to {high:.3g}: {says}"
+        return f"95 % interval of the live figure {low:.3g} to {high:.3g}"

@@ -152,6 +152,8 @@ class BundleRecord(StoredDocument):
     plan: FeaturePlan
     selection: SelectionSettings
     performance_benchmarks: dict[str, JsonValue]
+    training_period: JsonValue = None
+    validation: JsonValue = None
 
 
 class RunDocument(PlanDocument):
