@@ -79,7 +79,7 @@ def _show(report: PerformanceReport) -> None:
             _number(found.live),
             _number(found.benchmark),
             _deviation(found),
-            escape("; ".join(filter(None, (str(found.verdict), found.reason, _expected(found))))),
+            escape("; ".join(filter(None, (str(found.verdict), found.reason, _allowed(found))))),
         )
     out.print(deviations)
     checks = Table("Check", "Verdict", "Finding", "First", title="Four checks", title_justify="left")
@@ -118,8 +118,8 @@ def _number(figure: float | None) -> str:
     return f"{figure:,.0f}" if abs(figure) >= LEAST_ROUNDED else f"{figure:.4g}"
 
 
-def _expected(found: BenchmarkComparison) -> str:
-    return "" if found.interval is None else "expected {:.3g} to {:.3g}".format(*found.interval)
+def _allowed(found: BenchmarkComparison) -> str:
+    return "" if found.interval is None else "chance allows {:.3g} to {:.3g}".format(*found.interval)
 
 
 def _deviation(found: BenchmarkComparison) -> str:

@@ -68,7 +68,7 @@ class BenchmarkComparison(FrozenModel):
         direction = "better" if self.better else "worse"
         share = "" if self.deviation is None else f"{self.deviation:.0%} "
         figures = f"{self.live:.3g} against {self.benchmark:.3g}, {share}{side} ({direction})"
-        expected = "" if self.interval is None else "; expected {:.3g} to {:.3g}".format(*self.interval)
+        expected = "" if self.interval is None else "; chance allows {:.3g} to {:.3g}".format(*self.interval)
         text = f"{self.measure} {figures}{expected}"
         return f"{text}: {self.reason}" if self.reason else text
 

@@ -79,11 +79,3 @@ class PerformanceReport(StoredDocument):
     def deviating(self) -> tuple[BenchmarkComparison, ...]:
         """What the alert is about."""
         return tuple(found for found in self.comparisons if found.verdict is DeviationVerdict.DEVIATES)
-
-    def interval_note(self, comparison: BenchmarkComparison) -> str:
-        """The interval of a live figure, to be shown; empty without one."""
-        interval = self.intervals.get(comparison.metric)
-        if interval is None or comparison.benchmark is None:
-            return ""
-        low, high = interval
-        return f"95 % interval of the live figure {low:.3g} to {high:.3g}"
