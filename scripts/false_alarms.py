@@ -1,6 +1,7 @@
 """SYNTHETIC: how often the judgements of the live performance alarm on nothing, and how often on something real.
 
     make false-alarms
+    python scripts/false_alarms.py drift
 
 Everything is drawn from seeds. The first column says what is judged, `nothing` that nothing has changed: these rates
 should be the stated ones. The figures are in docs/statistics.md.
@@ -8,7 +9,9 @@ should be the stated ones. The figures are in docs/statistics.md.
 
 from __future__ import annotations
 
+import itertools
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -211,8 +214,8 @@ def drift_rate(
     )
 
 
-def all_rates(settings: PerformanceSettings) -> Iterator[Rate]:
-    """Every row of the table."""
+def benchmark_rates(settings: PerformanceSettings) -> Iterator[Rate]:
+    """Rows of the deviations from benchmarks."""
     frequent = settings.model_copy(update={"false_alarm_rate": 0.05})
     for law in LAWS:
         for sessions in (60, 120, 250):
@@ -223,25 +226,37 @@ def all_rates(settings: PerformanceSettings) -> Iterator[Rate]:
     for live_sharpe in (-1.0, -3.0, 6.0):
         for sessions in (60, 250):
             yield deviation_rate("clustered", sessions, 200, settings, live_sharpe=live_sharpe)[0]
+
+
+def regime_rates(settings: PerformanceSettings) -> Iterator[Rate]:
+    """Rows of the market regime."""
     for law in LAWS:
         for before, sessions in ((250, 60), (1_000, 60), (1_000, 250)):
-            yield regime_rate(law, before, sessions, 1_000, settings)
+            yield regime_rate(law, before, sessions, 500, settings)
     for volatility, sharpe in ((2.0, 0.5), (3.0, 0.5), (1.0, -4.0)):
         for sessions in (60, 250):
             yield regime_rate(
-                "clustered", 1_000, sessions, 300, settings, volatility=volatility, sharpe=sharpe
+                "clustered", 1_000, sessions, 200, settings, volatility=volatility, sharpe=sharpe
             )
+
+
+def drift_rates(settings: PerformanceSettings) -> Iterator[Rate]:
+    """Rows of the drift of features."""
     for persistence in (0.0, 0.5, 0.9):
-        yield drift_rate(persistence, 300, settings)
-    for move in (1.0, 2.0, 4.0):
-        yield drift_rate(0.5, 100, settings, move=move)
+        yield drift_rate(persistence, 120, settings)
+    for move in (0.5, 1.0, 2.0):
+        yield drift_rate(0.5, 30, settings, move=move)
+
+
+TABLE = {"benchmarks": benchmark_rates, "regime": regime_rates, "drift": drift_rates}
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, or the parts of it that are named."""
+    wanted = sys.argv[1:] or list(TABLE)
     print("SYNTHETIC: shares of seeded trials that alarm, with the binomial standard error")
     print(f"{'judged':24}{'changed':30}{'law':24}{'sessions':22}{'stated':>7}{'alarms':>16}")
-    for rate in all_rates(PerformanceSettings()):
+    for rate in itertools.chain.from_iterable(TABLE[part](PerformanceSettings()) for part in wanted):
         error = math.sqrt(max(rate.share * (1 - rate.share), 1 / rate.trials) / rate.trials)
         shown = f"{rate.share:.1%} +- {error:.1%}"
         print(

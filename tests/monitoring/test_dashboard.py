@@ -16,9 +16,20 @@ import yaml
 from pydantic import ValidationError
 
 from apex_tasks.monthly.run import run_month
+from apex_tasks.performance.request import resolve_performance_request
+from apex_tasks.performance.run import PerformanceRun, run_performance
 from apex_tasks.refusal import Refusal
-from apex_tasks.settings import StatsdSettings, configs_folder
-from tests.support.small_market import AUGUST, JULY, SmallMarket, month, small_settings
+from apex_tasks.settings import ApexSettings, StatsdSettings, configs_folder
+from apex_tasks.store import Store
+from tests.support.small_market import (
+    AUGUST,
+    CALENDAR,
+    JULY,
+    LAST_SESSION,
+    SmallMarket,
+    month,
+    small_settings,
+)
 from tests.support.statsd_exporter_double import Mapper, Series, StatsdExporterDouble
 
 MAPPING = configs_folder() / "statsd" / "mapping.yaml"
@@ -62,8 +73,19 @@ def _run_everything(market: SmallMarket, home: Path, port: int) -> None:
     with pytest.raises(Refusal):
         run_month(month(market, home, dt.date(2025, 9, 1), settings, dataset="nowhere"))
     broken = month(market, home, AUGUST, settings)
+    run_performance(_performance_run(market, home, settings))
     with pytest.raises(ValidationError):
         broken.infer(broken.validate_bundle(), None)
+
+
+def _performance_run(market: SmallMarket, home: Path, settings: ApexSettings) -> PerformanceRun:
+    request = resolve_performance_request(
+        {"dataset": str(market.dataset), "until": LAST_SESSION},
+        moment=dt.datetime(2025, 10, 10, 9, 0, tzinfo=dt.UTC),
+        settings=settings,
+        calendar=CALENDAR,
+    )
+    return PerformanceRun(request, Store(home), CALENDAR, log=lambda _: None)
 
 
 def _of_airflow() -> Iterator[Series]:

@@ -215,7 +215,8 @@ def test_a_bundle_that_does_not_say_when_it_was_trained_alarms_on_nothing(
 def test_what_the_manifest_says_of_the_training_is_published_and_shown(
     market: SmallMarket, home: Path
 ) -> None:
-    assert portfolio(home, OCTOBER).run().bundle.training_period == ["2014-01-06", "2023-12-29"]
+    published = portfolio(home, OCTOBER).read_json("run.json")["bundle"]
+    assert published["training_period"] == ["2014-01-06", "2023-12-29"]
     report, _, _ = evaluate(market, home, bundle=None)
     assert report.training_period == '["2014-01-06", "2023-12-29"]'
     assert (report.validation, report.false_alarm_rate) == ("", 0.01)

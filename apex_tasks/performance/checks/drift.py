@@ -134,7 +134,7 @@ def measure_drift(
         usual_psi,
         usual_ks,
         market_wide,
-        drifted & ~market_wide,
+        np.asarray(drifted & ~market_wide),
         len(earlier),
         needed + 1,
     )
