@@ -160,8 +160,12 @@ def test_every_published_metric_is_on_the_dashboard(yielded: Labels) -> None:
     }
 
 
-def test_the_dashboard_has_a_row_for_the_run_and_one_for_the_book() -> None:
-    assert [row["title"] for row in DASHBOARD["panels"] if row["type"] == "row"] == ["Run", "Book"]
+def test_the_dashboard_has_rows_for_the_run_the_book_and_the_live_book() -> None:
+    assert [row["title"] for row in DASHBOARD["panels"] if row["type"] == "row"] == [
+        "Run",
+        "Book",
+        "Live book",
+    ]
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
     for panel in PANELS:
         assert panel["description"]

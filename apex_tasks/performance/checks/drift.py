@@ -110,7 +110,8 @@ def measure_drift(
     drifts = [feature_drift(one, sessions[t], bins=BINS) for one, t in zip(pooled, compared, strict=True)]
     missing = np.array([(~np.isfinite(session)).mean(axis=0) for session in sessions])
     moved = np.abs(missing[-1] - missing[:-1])
-    drifted = (moved.min(axis=0) > MAX_MISSING_CHANGE) | (constant[-1] & ~constant[:-1].any(axis=0))
+    drifted: npt.NDArray[np.bool_] = moved.min(axis=0) > MAX_MISSING_CHANGE
+    drifted |= constant[-1] & ~constant[:-1].any(axis=0)
     usual_psi = usual_ks = np.full(len(names), np.nan)
     if enough:
         usual_psi = np.fmax.reduce([one.psi for one in drifts[:-1]])
@@ -134,7 +135,7 @@ def measure_drift(
         usual_psi,
         usual_ks,
         market_wide,
-        np.asarray(drifted & ~market_wide),
+        drifted & ~market_wide,
         len(earlier),
         needed + 1,
     )
