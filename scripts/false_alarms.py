@@ -25,7 +25,8 @@ from apex_tasks.performance.checks.regime import market_changes
 from apex_tasks.performance.deviation import DeviationVerdict, compare_with_benchmarks
 from apex_tasks.performance.intervals import expected_intervals
 from apex_tasks.settings import PerformanceSettings
-from apex_tasks.statistics.performance import Performance, measure_performance
+from apex_tasks.statistics.bootstrap import bootstrap_interval
+from apex_tasks.statistics.performance import Performance, annualized_sharpe, measure_performance
 
 Array = npt.NDArray[np.float64]
 
@@ -126,6 +127,20 @@ def deviation_rate(
     )
 
 
+def bootstrap_rate(law: str, sessions: int, trials: int, false_alarm_rate: float) -> Rate:
+    """Percentile intervals of a book's Sharpe ratio that miss the true one: why nothing is judged by them."""
+    random = np.random.default_rng([5, sessions, *law.encode()])
+    alarms = 0
+    for _ in range(trials):
+        now = LAWS[law](random, sessions) + SHARPE / math.sqrt(252)
+        found = bootstrap_interval(
+            now, annualized_sharpe, seed=1, level=1 - false_alarm_rate, repetitions=1_000
+        )
+        alarms += not found.low <= SHARPE <= found.high
+    stated = f"{false_alarm_rate:.0%}"
+    return Rate("Sharpe ratio, bootstrap", "nothing", law, str(sessions), alarms, trials, stated)
+
+
 def alarm_within_a_year(law: str, trials: int, settings: PerformanceSettings) -> Rate:
     """Books without any change that alarm on at least one of the sessions 60, 70 … 250."""
     random = np.random.default_rng([2, *law.encode()])
@@ -223,6 +238,8 @@ def benchmark_rates(settings: PerformanceSettings) -> Iterator[Rate]:
         yield alarm_within_a_year(law, 100, settings)
     for sessions in (60, 250):
         yield deviation_rate("clustered", sessions, 500, frequent)[0]
+    for sessions in (60, 250):
+        yield bootstrap_rate("independent", sessions, 500, settings.false_alarm_rate)
     for live_sharpe in (-1.0, -3.0, 6.0):
         for sessions in (60, 250):
             yield deviation_rate("clustered", sessions, 200, settings, live_sharpe=live_sharpe)[0]
