@@ -33,7 +33,7 @@ Array = npt.NDArray[np.float64]
 SHARPE, VOLATILITY_PCT = 1.439, 1.0
 BENCHMARK_SESSIONS = 442
 BURN_IN = 500
-FEATURES, STOCKS, FACTORS = 75, 400, 6
+FEATURES, STOCKS, FACTORS = 25, 200, 6
 
 
 def independent(random: np.random.Generator, sessions: int) -> Array:
@@ -260,9 +260,9 @@ def regime_rates(settings: PerformanceSettings) -> Iterator[Rate]:
 def drift_rates(settings: PerformanceSettings) -> Iterator[Rate]:
     """Rows of the drift of features."""
     for persistence in (0.0, 0.5, 0.9):
-        yield drift_rate(persistence, 120, settings)
-    for move in (0.5, 1.0, 2.0):
-        yield drift_rate(0.5, 30, settings, move=move)
+        yield drift_rate(persistence, 100, settings)
+    for move in (1.0, 2.0):
+        yield drift_rate(0.5, 20, settings, move=move)
 
 
 TABLE = {"benchmarks": benchmark_rates, "regime": regime_rates, "drift": drift_rates}

@@ -27,7 +27,7 @@ def test_every_law_has_variance_1_and_no_mean(law: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("law", false_alarms.LAWS)
 def test_books_that_do_what_their_benchmarks_did_alarm_as_stated(law: str) -> None:
-    by_interval, by_share = false_alarms.deviation_rate(law, 60, 100, SETTINGS)
+    by_interval, by_share = false_alarms.deviation_rate(law, 60, 50, SETTINGS)
     assert within(by_interval, SETTINGS.false_alarm_rate)
     assert by_share.share > 0.9
 
@@ -41,7 +41,7 @@ def test_a_book_far_from_its_benchmark_alarms() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("law", false_alarms.LAWS)
 def test_a_market_that_goes_on_needs_attention_as_stated(law: str) -> None:
-    assert within(false_alarms.regime_rate(law, 1_000, 60, 100, SETTINGS), SETTINGS.check_false_alarm_rate)
+    assert within(false_alarms.regime_rate(law, 1_000, 60, 50, SETTINGS), SETTINGS.check_false_alarm_rate)
 
 
 @pytest.mark.slow
@@ -51,6 +51,6 @@ def test_another_market_needs_attention() -> None:
 
 @pytest.mark.slow
 def test_sound_features_drift_as_stated_and_a_moved_one_is_found() -> None:
-    sound = false_alarms.drift_rate(0.5, 40, SETTINGS, features=8)
+    sound = false_alarms.drift_rate(0.5, 20, SETTINGS, features=4)
     assert within(sound, SETTINGS.check_false_alarm_rate)
-    assert false_alarms.drift_rate(0.5, 10, SETTINGS, features=8, move=4.0).share > 0.8
+    assert false_alarms.drift_rate(0.5, 5, SETTINGS, features=4, move=4.0).share > 0.8

@@ -101,7 +101,7 @@ def measure_drift(
     """
     sessions = [*earlier, current]
     constant = np.array([_constant(session) for session in sessions])
-    market_wide: npt.NDArray[np.bool_] = constant.all(axis=0)
+    market_wide = np.asarray(constant.all(axis=0))
     needed = sessions_needed(settings.check_false_alarm_rate)
     enough = len(earlier) > needed
     pool = min(settings.reference_sessions, len(earlier) - needed if enough else len(earlier))
