@@ -260,7 +260,7 @@ def regime_rates(settings: PerformanceSettings) -> Iterator[Rate]:
 def drift_rates(settings: PerformanceSettings) -> Iterator[Rate]:
     """Rows of the drift of features."""
     for persistence in (0.0, 0.5, 0.9):
-        yield drift_rate(persistence, 100, settings)
+        yield drift_rate(persistence, 300, settings)
     for move in (1.0, 2.0):
         yield drift_rate(0.5, 20, settings, move=move)
 
