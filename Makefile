@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo backfill-demo up test test-fast coverage mutate screenshots lint bench bench-serve evaluate-real clean
+.PHONY: help setup demo backfill-demo up test test-fast coverage mutate screenshots lint bench bench-serve evaluate-real false-alarms clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -75,6 +75,9 @@ bench-serve: $(INSTALLED) ## SYNTHETIC: 200 concurrent clients of `apex serve`, 
 
 evaluate-real: $(INSTALLED) ## Real US prices 2007-2016 (fetched by pip, never shipped): train on 2007-2011, trade after
 	@$(BIN)/python scripts/evaluate_real.py
+
+false-alarms: $(INSTALLED) ## SYNTHETIC: how often judgements of the live performance alarm on nothing; minutes
+	@$(BIN)/python scripts/false_alarms.py
 
 clean: ## Remove the demo's folder and all caches; .venv stays
 	@rm -rf .demo .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

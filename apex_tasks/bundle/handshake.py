@@ -132,6 +132,8 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
         evaluation_only=bool((manifest.model_extra or {}).get("evaluation_only", False)),
         feature_origin=manifest.feature_origin,
         dataset_feature_origin=dataset_origin,
+        training_period=manifest.training_period,
+        validation=manifest.validation,
     )
 
 

@@ -61,6 +61,10 @@ class Manifest(_Entry):
     feature_origin
         What the metadata of the training dataset named as the origin of its features, see
         `dataset.price_features.origin`; None where it named none.
+    training_period
+        First and last day of what training saw, the days of its targets included, in any form that names two days.
+    validation
+        How the model was validated, such as ``{"method": "purged k-fold", "folds": 5, "fold": 4}``.
     """
 
     bundle_version: JsonValue = None
@@ -70,6 +74,8 @@ class Manifest(_Entry):
     config: ConfigEntry
     dataset: dict[str, JsonValue] | None = None
     expected_behavior: ExpectedBehavior = ExpectedBehavior()
+    training_period: JsonValue = None
+    validation: JsonValue = None
     performance_benchmarks: dict[str, JsonValue] = {}
     critical_alerts: dict[str, JsonValue] = {}
     operational_rules: JsonValue = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from apex_tasks.bundle.archive import MANIFEST_LOCK
 from apex_tasks.bundle.channels import model_init_log
@@ -91,6 +91,8 @@ class ResolvedBundle(FrozenModel):
         Origins of the features that the manifest and the dataset's metadata name; None where they name none.
     warnings
         What a reader of the scores must know of bundle and dataset; published among the month's.
+    training_period, validation
+        What the manifest says of its training, as it is; None where it says nothing.
     """
 
     source: str
@@ -131,6 +133,8 @@ class ResolvedBundle(FrozenModel):
     feature_origin: str | None = None
     dataset_feature_origin: str | None = None
     warnings: tuple[str, ...] = ()
+    training_period: JsonValue = Field(None, exclude_if=lambda value: value is None)
+    validation: JsonValue = Field(None, exclude_if=lambda value: value is None)
 
     @property
     def n_features(self) -> int:

@@ -79,7 +79,7 @@ def _show(report: PerformanceReport) -> None:
             _number(found.live),
             _number(found.benchmark),
             _deviation(found),
-            escape("; ".join(filter(None, (str(found.verdict), found.reason, report.interval_note(found))))),
+            escape("; ".join(filter(None, (str(found.verdict), found.reason, _allowed(found))))),
         )
     out.print(deviations)
     checks = Table("Check", "Verdict", "Finding", "First", title="Four checks", title_justify="left")
@@ -105,6 +105,9 @@ def _figures(report: PerformanceReport) -> dict[str, Any]:
         ],
         "mean turnover": "-" if report.mean_turnover is None else f"{report.mean_turnover:.2%}",
         "benchmarks of": f"bundle {report.benchmarks_of}, period {report.backtest_period or 'not given'}",
+        "trained on": "; validation ".join(
+            filter(None, (report.training_period or "not given", report.validation))
+        ),
         "ledger": report.ledger,
     }
 
@@ -115,7 +118,11 @@ def _number(figure: float | None) -> str:
     return f"{figure:,.0f}" if abs(figure) >= LEAST_ROUNDED else f"{figure:.4g}"
 
 
+def _allowed(found: BenchmarkComparison) -> str:
+    return "" if found.interval is None else "chance allows {:.3g} to {:.3g}".format(*found.interval)
+
+
 def _deviation(found: BenchmarkComparison) -> str:
     if found.deviation is None:
         return "-"
-    return f"{found.deviation:.1%}, {'better' if found.better else 'worse'}"
+    return f"{found.deviation:.1%}, {'better' if found.better else 'worse'}{', large' if found.large else ''}"

@@ -17,7 +17,6 @@ from apex_tasks.settings import Severity
 
 if TYPE_CHECKING:
     from apex_tasks.monthly.summary import MonthSummary
-    from apex_tasks.performance.deviation import BenchmarkComparison
     from apex_tasks.performance.report import PerformanceReport
 
 RERUN_IS_SAFE = (
@@ -271,7 +270,7 @@ def deviated(run: Run, report: PerformanceReport) -> Notification:
         Severity.WARNING,
         f"live performance deviates: {'; '.join(map(str, deviating))}",
         (
-            *((f"{found.metric}", _with_interval(report, found)) for found in deviating),
+            *((f"{found.metric}", str(found)) for found in deviating),
             *((f"{found.metric}", str(found)) for found in report.comparisons if found not in deviating),
             (
                 "Ledger",
@@ -288,11 +287,6 @@ def deviated(run: Run, report: PerformanceReport) -> Notification:
         or "No check names a cause: compare the fills with the broker's, then the book with its market.",
         (("Run", run.url), ("Runbook", _runbook(run, RunbookEntry.DEVIATION))),
     )
-
-
-def _with_interval(report: PerformanceReport, found: BenchmarkComparison) -> str:
-    chance = report.interval_note(found)
-    return f"{found}; {chance}" if chance else str(found)
 
 
 def _story(error: BaseException | None) -> str:

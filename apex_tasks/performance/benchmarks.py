@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -59,6 +60,10 @@ class Benchmarks:
         The period as the manifest writes it.
     ignored
         Keys that mean nothing here.
+    in_sample_problem
+        Why the period is not known to be after the training; empty where it is.
+    training, validation
+        The training period and the validation as the manifest writes them; empty where it does not.
     """
 
     values: Mapping[Metric, float]
@@ -67,9 +72,17 @@ class Benchmarks:
     period: str
     period_problem: str
     ignored: tuple[str, ...]
+    in_sample_problem: str = ""
+    training: str = ""
+    validation: str = ""
 
 
-def read_benchmarks(block: Mapping[str, JsonValue], calendar: TseCalendar) -> Benchmarks:
+def read_benchmarks(
+    block: Mapping[str, JsonValue],
+    calendar: TseCalendar,
+    training_period: JsonValue = None,
+    validation: JsonValue = None,
+) -> Benchmarks:
     """Read a manifest's `performance_benchmarks`.
 
     A value may be a number or a text such as ``"+44.85 %"``. A text with a percent sign says its unit. For plain
@@ -84,6 +97,10 @@ def read_benchmarks(block: Mapping[str, JsonValue], calendar: TseCalendar) -> Be
         As the manifest has it; nothing in it is taken on trust.
     calendar
         Counts the sessions of the period.
+    training_period
+        The manifest's, in any form that names two days, such as ``["2014-01-06", "2023-11-30"]``.
+    validation
+        The manifest's; shown, and nothing follows from it: a fold that was held out chose the model all the same.
     """
     values: dict[Metric, float] = {}
     unreadable: dict[Metric, str] = {}
@@ -106,7 +123,31 @@ def read_benchmarks(block: Mapping[str, JsonValue], calendar: TseCalendar) -> Be
         "" if period is None else str(period),
         problem,
         tuple(sorted(block.keys() - known)),
+        _in_sample_problem(period, training_period),
+        _shown(training_period),
+        _shown(validation),
     )
+
+
+def _in_sample_problem(period: JsonValue, training_period: JsonValue) -> str:
+    """Why the benchmarks' period is not known to begin after the last day that training saw; empty where it is."""
+    if training_period is None:
+        return "the manifest has no training_period"
+    trained, tested = _days(training_period), _days(period)
+    if trained is None:
+        return f"training_period names no two days: {_shown(training_period)!r}"
+    if tested is None:
+        return "the manifest has no backtest_period of two days"
+    if min(tested) <= max(trained):
+        return f"training ends on {max(trained)}, and the benchmark's period begins on {min(tested)}"
+    return ""
+
+
+def _shown(value: JsonValue) -> str:
+    """A value of the manifest in one line."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _value(metric: Metric, block: Mapping[str, JsonValue]) -> float:
@@ -186,16 +227,26 @@ def _sessions(period: JsonValue, calendar: TseCalendar) -> int:
     """TSE sessions between the two days that a period names, both inclusive."""
     if period is None:
         raise NotReadable("the manifest has no backtest_period, so no yearly pace follows")
-    days = [_day(text) for text in _DAY.findall(str(period))]
-    if len(days) != 2 or None in days:
+    days = _days(period)
+    if days is None:
         raise NotReadable(f"backtest_period names no two days: {period!r}")
     try:
-        sessions = len(calendar.sessions(*(day for day in days if day is not None)))
+        sessions = len(calendar.sessions(*days))
     except Refusal as refusal:
         raise NotReadable(f"backtest_period {period!r}: {refusal.what}") from None
     if not sessions:
         raise NotReadable(f"backtest_period has no session: {period!r}")
     return sessions
+
+
+def _days(value: JsonValue) -> tuple[dt.date, dt.date] | None:
+    """The two days that a value names, in its order; None where it names no two."""
+    days = [_day(text) for text in _DAY.findall(str(value))]
+    match days:
+        case [dt.date() as first, dt.date() as last]:
+            return first, last
+        case _:
+            return None
 
 
 def _day(text: str) -> dt.date | None:

@@ -1,18 +1,21 @@
-"""Live figures against their benchmarks: by how much they deviate, in which direction, and whether that is judged."""
+"""Live figures against their benchmarks: by how much they deviate, and whether by more than chance."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from enum import StrEnum
 
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.performance.benchmarks import Benchmarks, Metric
+from apex_tasks.performance.intervals import JUDGED
 from apex_tasks.settings import PerformanceSettings
 from apex_tasks.statistics.performance import SESSIONS_PER_YEAR, Performance
 
 PACED = (Metric.RETURN, Metric.COSTS)
 """Figures that grow with the length of a period: their yearly paces are compared."""
 LOWER_IS_BETTER = (Metric.DRAWDOWN, Metric.COSTS)
+IN_SAMPLE_OR_UNKNOWN = "in-sample or unknown"
 
 
 class DeviationVerdict(StrEnum):
@@ -36,11 +39,15 @@ class BenchmarkComparison(FrozenModel):
     live, benchmark
         The two figures; None where there is none.
     deviation
-        ``|live - benchmark| / |benchmark|``; None where either is missing or the benchmark is 0.
+        ``|live - benchmark| / |benchmark|``; None where either is missing or the benchmark is 0 or next to it.
     better
-        Whether the live figure is on the good side of its benchmark; None without a deviation.
+        Whether the live figure is on the good side of its benchmark; None where either is missing.
     verdict, reason
         What follows, and why nothing does where nothing does.
+    interval
+        Where the benchmark is expected if nothing differs but by chance; None where that is not known.
+    large
+        Whether the deviation is above `max_deviation`: shown, and alarms on nothing; None without a deviation.
     """
 
     metric: Metric
@@ -51,14 +58,18 @@ class BenchmarkComparison(FrozenModel):
     better: bool | None
     verdict: DeviationVerdict
     reason: str = ""
+    interval: tuple[float, float] | None = None
+    large: bool | None = None
 
     def __str__(self) -> str:
-        if self.live is None or self.benchmark is None or self.deviation is None:
+        if self.live is None or self.benchmark is None or self.better is None:
             return f"{self.measure}: {self.verdict}, {self.reason}"
         side = "above" if self.live > self.benchmark else "below"
         direction = "better" if self.better else "worse"
-        figures = f"{self.live:.3g} against {self.benchmark:.3g}, {self.deviation:.0%} {side} ({direction})"
-        text = f"{self.measure} {figures}"
+        share = "" if self.deviation is None else f"{self.deviation:.0%} "
+        figures = f"{self.live:.3g} against {self.benchmark:.3g}, {share}{side} ({direction})"
+        expected = "" if self.interval is None else "; chance allows {:.3g} to {:.3g}".format(*self.interval)
+        text = f"{self.measure} {figures}{expected}"
         return f"{text}: {self.reason}" if self.reason else text
 
 
@@ -72,14 +83,18 @@ MEASURES = {
 
 
 def compare_with_benchmarks(
-    live: Performance | None, sessions: int, benchmarks: Benchmarks, settings: PerformanceSettings
+    live: Performance | None,
+    sessions: int,
+    benchmarks: Benchmarks,
+    intervals: Mapping[Metric, tuple[float, float]],
+    settings: PerformanceSettings,
 ) -> tuple[BenchmarkComparison, ...]:
-    """Compare every metric; a deviation beyond `max_deviation` counts in both directions.
+    """Compare every metric; a benchmark outside its interval deviates, on either side.
 
     Being far better than the benchmark deviates as well: it can mean that the future has leaked into the data. Total
     return and costs are compared at their yearly paces, over 252 sessions a year: ``(1 + T) ** (252 / n) - 1`` and
-    ``cost * 252 / n``. A drawdown smaller than that of a longer period is shown and not judged: it has had
-    less time to grow.
+    ``cost * 252 / n``. Benchmarks whose period is not known to be after the training are shown and compared with
+    nothing: what a model does on days that it has learned says nothing of those that follow.
 
     Parameters
     ----------
@@ -87,13 +102,17 @@ def compare_with_benchmarks(
         Figures of the ledger; None before the first session is marked.
     sessions
         Sessions of live history.
+    intervals
+        Where each benchmark is expected, in the unit of its comparison.
 
     Returns
     -------
     tuple of BenchmarkComparison
         One per `Metric`, in its order.
     """
-    return tuple(_compare(metric, live, sessions, benchmarks, settings) for metric in Metric)
+    return tuple(
+        _compare(metric, live, sessions, benchmarks, intervals.get(metric), settings) for metric in Metric
+    )
 
 
 def _compare(
@@ -101,6 +120,7 @@ def _compare(
     live: Performance | None,
     sessions: int,
     benchmarks: Benchmarks,
+    interval: tuple[float, float] | None,
     settings: PerformanceSettings,
 ) -> BenchmarkComparison:
     now = None if live is None else _live(metric, live, sessions)
@@ -109,44 +129,60 @@ def _compare(
         problem = problem or (
             "no session has been marked yet" if live is None else f"undefined over {sessions} sessions"
         )
-    if claimed == 0:
-        problem = problem or "the benchmark is 0, so there is no share of it"
     if problem or now is None or claimed is None:
-        return _comparison(metric, now, claimed, None, None, DeviationVerdict.NOT_COMPARABLE, problem)
-    deviation = abs(now - claimed) / abs(claimed)
-    if not math.isfinite(deviation):
-        reason = "the benchmark is next to 0, and the deviation beyond any number"
-        return _comparison(metric, now, claimed, None, None, DeviationVerdict.NOT_COMPARABLE, reason)
-    better = (now < claimed) if metric in LOWER_IS_BETTER else (now > claimed)
-    verdict, reason = _verdict(metric, deviation, better, sessions, benchmarks, settings)
-    return _comparison(metric, now, claimed, deviation, better, verdict, reason)
+        return BenchmarkComparison(
+            metric=metric,
+            measure=MEASURES[metric],
+            live=now,
+            benchmark=claimed,
+            deviation=None,
+            better=None,
+            verdict=DeviationVerdict.NOT_COMPARABLE,
+            reason=problem,
+        )
+    share = abs(now - claimed) / abs(claimed) if claimed else math.inf
+    deviation = share if math.isfinite(share) else None
+    if benchmarks.in_sample_problem:
+        interval = None
+    verdict, reason = _verdict(metric, claimed, sessions, benchmarks, interval, settings)
+    return BenchmarkComparison(
+        metric=metric,
+        measure=MEASURES[metric],
+        live=now,
+        benchmark=claimed,
+        deviation=deviation,
+        better=(now < claimed) if metric in LOWER_IS_BETTER else (now > claimed),
+        verdict=verdict,
+        reason=reason,
+        interval=interval,
+        large=None if deviation is None else deviation > settings.max_deviation,
+    )
 
 
 def _verdict(
     metric: Metric,
-    deviation: float,
-    better: bool,
+    claimed: float,
     sessions: int,
     benchmarks: Benchmarks,
+    interval: tuple[float, float] | None,
     settings: PerformanceSettings,
 ) -> tuple[DeviationVerdict, str]:
+    if benchmarks.in_sample_problem:
+        return (
+            DeviationVerdict.NOT_COMPARABLE,
+            f"{IN_SAMPLE_OR_UNKNOWN}: {benchmarks.in_sample_problem}",
+        )
+    if metric not in JUDGED:
+        return DeviationVerdict.NOT_JUDGED, "a few rebalances do not say how much it varies"
     if sessions < settings.min_sessions:
         return (
             DeviationVerdict.NOT_JUDGED,
             f"{sessions} of the {settings.min_sessions} sessions that a judgement needs",
         )
-    if deviation <= settings.max_deviation:
-        return DeviationVerdict.WITHIN, ""
-    if (
-        metric is Metric.DRAWDOWN
-        and better
-        and (benchmarks.sessions is None or sessions < benchmarks.sessions)
-    ):
-        longer = (
-            "a period of unknown length" if benchmarks.sessions is None else f"{benchmarks.sessions} sessions"
-        )
-        return DeviationVerdict.NOT_JUDGED, f"the benchmark is of {longer}, and a drawdown grows with time"
-    return DeviationVerdict.DEVIATES, ""
+    if interval is None:
+        return DeviationVerdict.NOT_JUDGED, f"no interval follows from these {sessions} sessions"
+    low, high = interval
+    return (DeviationVerdict.WITHIN if low <= claimed <= high else DeviationVerdict.DEVIATES), ""
 
 
 def _claimed(metric: Metric, benchmarks: Benchmarks) -> tuple[float | None, str]:
@@ -178,24 +214,3 @@ def _live(metric: Metric, live: Performance, sessions: int) -> float | None:
             return None if live.win_rate is None else live.win_rate * 100
         case Metric.COSTS:
             return live.cost_pct_of_capital * SESSIONS_PER_YEAR / sessions
-
-
-def _comparison(
-    metric: Metric,
-    live: float | None,
-    benchmark: float | None,
-    deviation: float | None,
-    better: bool | None,
-    verdict: DeviationVerdict,
-    reason: str,
-) -> BenchmarkComparison:
-    return BenchmarkComparison(
-        metric=metric,
-        measure=MEASURES[metric],
-        live=live,
-        benchmark=benchmark,
-        deviation=deviation,
-        better=better,
-        verdict=verdict,
-        reason=reason,
-    )

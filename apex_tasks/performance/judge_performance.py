@@ -16,13 +16,13 @@ from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.performance.benchmarks import Metric, read_benchmarks
 from apex_tasks.performance.checks.check import Check
-from apex_tasks.performance.checks.drift import MeasuredDrift, check_drift, measure_drift
+from apex_tasks.performance.checks.drift import MeasuredDrift, check_drift, measure_drift, sessions_wanted
 from apex_tasks.performance.checks.freshness import check_dataset
 from apex_tasks.performance.checks.integrity import check_bundle
 from apex_tasks.performance.checks.reference_sessions import months_of_same_scores, reference_as_of
 from apex_tasks.performance.checks.regime import check_market
 from apex_tasks.performance.deviation import compare_with_benchmarks
-from apex_tasks.performance.intervals import live_intervals
+from apex_tasks.performance.intervals import expected_intervals, live_intervals
 from apex_tasks.performance.mark_ledger import LedgerReference
 from apex_tasks.performance.report import PerformanceReport, RebalanceTurnover
 from apex_tasks.performance.request import PerformanceRequest
@@ -155,7 +155,7 @@ class _Evaluation:
             check_market(
                 read_market_returns(self.dataset, self.ledger.last_session),
                 ledger.first_marked,
-                settings.performance.max_volatility_ratio,
+                settings.performance,
             ),
             check_drift(features, scores, missing_features),
         )
@@ -173,7 +173,12 @@ class _Evaluation:
     def _report(
         self, artifact: Artifact, ledger: LedgerDocument, checks: tuple[Check, ...]
     ) -> PerformanceReport:
-        benchmarks = read_benchmarks(self.run.bundle.performance_benchmarks, self.calendar)
+        bundle, settings = self.run.bundle, self.request.settings.performance
+        benchmarks = read_benchmarks(
+            bundle.performance_benchmarks, self.calendar, bundle.training_period, bundle.validation
+        )
+        returns_pct = read_daily_returns(artifact)
+        expected = expected_intervals(returns_pct, benchmarks, settings.false_alarm_rate)
         turnovers = read_turnovers(artifact)
         traded = [turnover for turnover in turnovers.values() if turnover is not None]
         return PerformanceReport(
@@ -184,11 +189,9 @@ class _Evaluation:
             sessions=ledger.sessions,
             last_session=ledger.last_session,
             performance=ledger.performance,
-            intervals={
-                str(metric): ends for metric, ends in live_intervals(read_daily_returns(artifact)).items()
-            },
+            intervals={str(metric): ends for metric, ends in live_intervals(returns_pct).items()},
             comparisons=compare_with_benchmarks(
-                ledger.performance, ledger.sessions, benchmarks, self.request.settings.performance
+                ledger.performance, ledger.sessions, benchmarks, expected, settings
             ),
             turnovers=tuple(
                 RebalanceTurnover(portfolio=name, turnover=turnover) for name, turnover in turnovers.items()
@@ -201,6 +204,9 @@ class _Evaluation:
             ledger=f"{LEDGERS}/{self.ledger.name}",
             delisted=len(ledger.delisted),
             warnings=ledger.warnings,
+            training_period=benchmarks.training,
+            validation=benchmarks.validation,
+            false_alarm_rate=settings.false_alarm_rate,
         )
 
     def _feature_drift(self, dataset: DatasetFile) -> tuple[MeasuredDrift | str, list[str]]:
@@ -215,7 +221,7 @@ class _Evaluation:
         missing = [source.feature for source in used if source not in there]
         kept = FeaturePlan(sources=tuple(there))
         settings = self.request.settings
-        number, nth_session = settings.performance.reference_sessions, settings.schedule.nth_session
+        number, nth_session = sessions_wanted(settings.performance), settings.schedule.nth_session
         earlier = reference_as_of(self.months, number, self.calendar, nth_session)
         newest = self.newest.as_of
         try:
@@ -223,7 +229,7 @@ class _Evaluation:
         except Refusal as refusal:
             return f"{refusal.what}: received {refusal.received}", missing
         found = read_session_features(dataset, kept, [newest, *earlier])
-        references = [found[day] for day in earlier if day in found]
+        references = [found[day] for day in reversed(earlier) if day in found]
         if newest not in found or not references or not there:
             return f"the dataset has no rows of {newest} or of any as-of session before it", missing
         return measure_drift(
@@ -237,10 +243,10 @@ class _Evaluation:
         units of the score, so that their spread decides how much is traded.
         """
         settings = self.request.settings.performance
-        earlier = months_of_same_scores(self.months, settings.reference_sessions)
+        earlier = months_of_same_scores(self.months, sessions_wanted(settings))
         if not earlier:
             return f"no earlier month was scored by the same checkpoint as {self.newest.name}"
-        references = [_scores(month) for month in earlier]
+        references = [_scores(month) for month in reversed(earlier)]
         return measure_drift(["score"], references, _scores(self.newest), settings)
 
 

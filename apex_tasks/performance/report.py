@@ -50,6 +50,10 @@ class PerformanceReport(StoredDocument):
         Held names that count as cash at their last price; `ledger.json` has each.
     warnings
         What a reader must know of the ledger.
+    training_period, validation
+        As the manifest writes them; empty where it does not, and in older reports.
+    false_alarm_rate
+        Chance that any comparison deviates though nothing differs; None in older reports, which judged otherwise.
     """
 
     synthetic: bool
@@ -70,17 +74,11 @@ class PerformanceReport(StoredDocument):
     ledger: str
     delisted: int = 0
     warnings: tuple[str, ...]
+    training_period: str = ""
+    validation: str = ""
+    false_alarm_rate: float | None = None
 
     @property
     def deviating(self) -> tuple[BenchmarkComparison, ...]:
         """What the alert is about."""
         return tuple(found for found in self.comparisons if found.verdict is DeviationVerdict.DEVIATES)
-
-    def interval_note(self, comparison: BenchmarkComparison) -> str:
-        """What the interval of a live figure says of its benchmark; empty without one."""
-        interval = self.intervals.get(comparison.metric)
-        if interval is None or comparison.benchmark is None:
-            return ""
-        low, high = interval
-        says = "may be chance" if low <= comparison.benchmark <= high else "more than chance"
-        return f"95 % interval {low:.3g} to {high:.3g}: {says}"

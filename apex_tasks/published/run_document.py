@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from apex_tasks.dataset.features.feature_plan import FeaturePlan
 from apex_tasks.frozen_model import FrozenModel, StoredDocument
@@ -171,6 +171,8 @@ class BundleRecord(StoredDocument):
     newest_rows_unread: int | None = None
     selection: SelectionSettings
     performance_benchmarks: dict[str, JsonValue]
+    training_period: JsonValue = Field(None, exclude_if=lambda value: value is None)
+    validation: JsonValue = Field(None, exclude_if=lambda value: value is None)
 
 
 class RunDocument(PlanDocument):

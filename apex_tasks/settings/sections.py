@@ -203,24 +203,34 @@ class PerformanceSettings(SettingsSection):
     """When the live book's figures deviate from the bundle's benchmarks, and what counts as drift."""
 
     max_deviation: Annotated[float, Field(gt=0, le=1_000)] = Field(
-        0.20, description="Share of its benchmark from which a live figure deviates, in either direction."
+        0.20,
+        description="Share of its benchmark from which a deviation is marked as large; it alarms on nothing.",
+    )
+    false_alarm_rate: Annotated[float, Field(ge=0.001, le=0.2)] = Field(
+        0.01,
+        description="Chance that a judgement finds any deviation in a book that does what its benchmark did.",
+    )
+    check_false_alarm_rate: Annotated[float, Field(ge=0.02, le=0.5)] = Field(
+        0.05,
+        description="Chance that a sound market or dataset needs attention, in each of regime and drift.",
     )
     min_sessions: Annotated[int, Field(ge=2, le=25_000)] = Field(
         60, description="Sessions of live history before which deviations are shown but not judged."
     )
     reference_sessions: Annotated[int, Field(ge=1, le=24)] = Field(
         6,
-        description="As-of sessions of earlier months that the newest features and scores are held against.",
+        description="As-of sessions that features and scores are pooled over to compare the one after them with.",
     )
     max_psi: Annotated[float, Field(gt=0, le=1_000)] = Field(
-        0.25, description="Population stability index above which a feature or the scores have drifted."
+        0.25,
+        description="Population stability index up to which neither a feature nor the scores have drifted.",
     )
     max_ks: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.20, description="Kolmogorov-Smirnov statistic above which they have."
+        0.20, description="Kolmogorov-Smirnov statistic up to which they have not."
     )
     max_volatility_ratio: Annotated[float, Field(gt=1, le=1_000)] = Field(
         1.5,
-        description="Live over earlier market volatility, or its inverse, above which the regime is another.",
+        description="Live over earlier market volatility, or its inverse, up to which the regime is the same.",
     )
 
 

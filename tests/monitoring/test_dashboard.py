@@ -16,9 +16,20 @@ import yaml
 from pydantic import ValidationError
 
 from apex_tasks.monthly.run import run_month
+from apex_tasks.performance.request import resolve_performance_request
+from apex_tasks.performance.run import PerformanceRun, run_performance
 from apex_tasks.refusal import Refusal
-from apex_tasks.settings import StatsdSettings, configs_folder
-from tests.support.small_market import AUGUST, JULY, SmallMarket, month, small_settings
+from apex_tasks.settings import ApexSettings, StatsdSettings, configs_folder
+from apex_tasks.store import Store
+from tests.support.small_market import (
+    AUGUST,
+    CALENDAR,
+    JULY,
+    LAST_SESSION,
+    SmallMarket,
+    month,
+    small_settings,
+)
 from tests.support.statsd_exporter_double import Mapper, Series, StatsdExporterDouble
 
 MAPPING = configs_folder() / "statsd" / "mapping.yaml"
@@ -62,8 +73,19 @@ def _run_everything(market: SmallMarket, home: Path, port: int) -> None:
     with pytest.raises(Refusal):
         run_month(month(market, home, dt.date(2025, 9, 1), settings, dataset="nowhere"))
     broken = month(market, home, AUGUST, settings)
+    run_performance(_performance_run(market, home, settings))
     with pytest.raises(ValidationError):
         broken.infer(broken.validate_bundle(), None)
+
+
+def _performance_run(market: SmallMarket, home: Path, settings: ApexSettings) -> PerformanceRun:
+    request = resolve_performance_request(
+        {"dataset": str(market.dataset), "until": LAST_SESSION},
+        moment=dt.datetime(2025, 10, 10, 9, 0, tzinfo=dt.UTC),
+        settings=settings,
+        calendar=CALENDAR,
+    )
+    return PerformanceRun(request, Store(home), CALENDAR, log=lambda _: None)
 
 
 def _of_airflow() -> Iterator[Series]:
@@ -138,8 +160,12 @@ def test_every_published_metric_is_on_the_dashboard(yielded: Labels) -> None:
     }
 
 
-def test_the_dashboard_has_a_row_for_the_run_and_one_for_the_book() -> None:
-    assert [row["title"] for row in DASHBOARD["panels"] if row["type"] == "row"] == ["Run", "Book"]
+def test_the_dashboard_has_rows_for_the_run_the_book_and_the_live_book() -> None:
+    assert [row["title"] for row in DASHBOARD["panels"] if row["type"] == "row"] == [
+        "Run",
+        "Book",
+        "Live book",
+    ]
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
     for panel in PANELS:
         assert panel["description"]

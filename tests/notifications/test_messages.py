@@ -251,13 +251,19 @@ def test_every_heading_that_messages_link_to_is_in_the_runbook() -> None:
 def test_a_deviation_tells_the_figures_and_answers_the_four_checks() -> None:
     notification = deviated(RUN, performance_report(CheckName.INTEGRITY, CheckName.DRIFT))
     assert notification.subject == (
-        "[APEX WARNING] live performance deviates: Sharpe ratio 0.5 against 1, 50% below (worse)"
+        "[APEX WARNING] live performance deviates: Sharpe ratio 0.5 against 1, 50% below (worse); "
+        "chance allows -0.5 to 0.9"
     )
     for text in shown_by_both(notification):
         for name in CheckName:
             verdict = "ATTENTION" if name in (CheckName.INTEGRITY, CheckName.DRIFT) else "OK"
             assert f"{verdict}: finding of {name}" in text
-        for words in ("may be chance", "winning days in % 1.1", "70 sessions", "ledger/2025-10-10-key"):
+        for words in (
+            "chance allows -0.5 to 0.9",
+            "winning days in % 1.1",
+            "70 sessions",
+            "ledger/2025-10-10-key",
+        ):
             assert words in text
     assert notification.remedy == "Do checkpoint integrity first. Do drift of features and scores first."
     assert dict(notification.links)["Runbook"] == "docs/runbook.md#live-performance-deviates"

@@ -135,3 +135,40 @@ def test_no_manifest_breaks_it(block: dict[str, Any]) -> None:
     assert found.values.keys() | found.unreadable.keys() == set(Metric)
     assert not found.values.keys() & found.unreadable.keys()
     assert (found.sessions is None) == bool(found.period_problem)
+
+
+AFTER = {"backtest_period": "2024-01-04 to 2025-10-31"}
+
+
+@pytest.mark.parametrize(
+    ("training", "problem"),
+    [
+        (["2014-01-06", "2023-12-29"], ""),
+        ({"first": "2014-01-06", "last": "2024-01-03"}, ""),
+        ("2014/01/06 to 2023/12/29", ""),
+        ("2023-12-29 back to 2014-01-06", ""),
+        (None, "the manifest has no training_period"),
+        ("", "names no two days"),
+        (2023, "names no two days: '2023'"),
+        ({"last": "2023-12-29"}, "names no two days"),
+        (["2014-01-06", "2023-13-29"], "names no two days"),
+        (
+            ["2014-01-06", "2024-01-04"],
+            "2024-01-04, and the benchmark's period begins on 2024-01-04",
+        ),
+        (["2014-01-06", "2025-10-31"], "training ends on 2025-10-31"),
+        (["2024-01-06", "2014-12-29"], "training ends on 2024-01-06"),
+    ],
+)
+def test_only_a_period_after_the_training_is_out_of_sample(training: Any, problem: str) -> None:
+    found = read_benchmarks(AFTER, CALENDAR, training)
+    assert problem in found.in_sample_problem
+    assert bool(found.in_sample_problem) is bool(problem)
+
+
+def test_a_held_out_fold_makes_nothing_out_of_sample() -> None:
+    validation = {"method": "purged k-fold", "folds": 5, "fold": 0}
+    found = read_benchmarks(AFTER, CALENDAR, None, validation)
+    assert found.in_sample_problem
+    assert found.validation == '{"fold": 0, "folds": 5, "method": "purged k-fold"}'
+    assert read_benchmarks({}, CALENDAR, ["2014-01-06", "2023-12-29"]).in_sample_problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -48,76 +49,113 @@ def live(**changes: Any) -> Performance:
     return Performance.model_validate({**figures, **changes})
 
 
+INTERVALS = {
+    Metric.SHARPE: (1.2, 1.8),
+    Metric.RETURN: (8.0, 12.0),
+    Metric.DRAWDOWN: (12.0, 18.0),
+    Metric.WIN_RATE: (50.0, 60.0),
+}
+
+
 def compare(
-    figures: Performance | None, sessions: int = 252, benchmarks: Benchmarks = BENCHMARKS
+    figures: Performance | None,
+    sessions: int = 252,
+    benchmarks: Benchmarks = BENCHMARKS,
+    **intervals: tuple[float, float],
 ) -> dict[Metric, BenchmarkComparison]:
-    return {found.metric: found for found in compare_with_benchmarks(figures, sessions, benchmarks, SETTINGS)}
+    allowed = {**INTERVALS, **{Metric(metric): ends for metric, ends in intervals.items()}}
+    return {
+        found.metric: found
+        for found in compare_with_benchmarks(figures, sessions, benchmarks, allowed, SETTINGS)
+    }
 
 
 def test_a_book_that_does_what_the_benchmark_says_deviates_nowhere() -> None:
     found = compare(live())
     assert list(found) == list(Metric)
-    assert {one.verdict for one in found.values()} == {DeviationVerdict.WITHIN}
+    assert {one.verdict for one in found.values()} == {DeviationVerdict.WITHIN, DeviationVerdict.NOT_JUDGED}
+    assert found[Metric.COSTS].verdict is DeviationVerdict.NOT_JUDGED
     assert [one.deviation for one in found.values()] == pytest.approx([0] * 5, abs=1e-12)
+    assert not any(one.large for one in found.values())
 
 
 @pytest.mark.parametrize(
-    ("metric", "figure", "deviation", "better"),
+    ("metric", "interval", "figure", "deviation", "better"),
     [
-        (Metric.SHARPE, {"sharpe_ratio": 1.05}, 0.30, False),
-        (Metric.SHARPE, {"sharpe_ratio": 1.95}, 0.30, True),
-        (Metric.SHARPE, {"sharpe_ratio": -1.5}, 2.00, False),
-        (Metric.RETURN, {"annualized_return": 5.0}, 0.50, False),
-        (Metric.RETURN, {"annualized_return": 14.0}, 0.40, True),
-        (Metric.DRAWDOWN, {"max_drawdown": 20.0}, 0.25, False),
-        (Metric.WIN_RATE, {"win_rate": 0.40}, 15 / 55, False),
-        (Metric.WIN_RATE, {"win_rate": 0.70}, 15 / 55, True),
-        (Metric.COSTS, {"cost_pct_of_capital": 3.0}, 0.50, False),
-        (Metric.COSTS, {"cost_pct_of_capital": 1.0}, 0.50, True),
+        (Metric.SHARPE, (0.2, 1.4), {"sharpe_ratio": 1.05}, 0.30, False),
+        (Metric.SHARPE, (1.6, 2.2), {"sharpe_ratio": 1.95}, 0.30, True),
+        (Metric.SHARPE, (-3.0, 0.0), {"sharpe_ratio": -1.5}, 2.00, False),
+        (Metric.RETURN, (4.0, 6.0), {"annualized_return": 5.0}, 0.50, False),
+        (Metric.RETURN, (11.0, 17.0), {"annualized_return": 14.0}, 0.40, True),
+        (Metric.DRAWDOWN, (17.0, 30.0), {"max_drawdown": 20.0}, 0.25, False),
+        (Metric.DRAWDOWN, (2.0, 9.0), {"max_drawdown": 4.0}, 0.75, True),
+        (Metric.WIN_RATE, (30.0, 50.0), {"win_rate": 0.40}, 15 / 55, False),
+        (Metric.WIN_RATE, (60.0, 80.0), {"win_rate": 0.70}, 15 / 55, True),
     ],
 )
-def test_a_deviation_counts_in_both_directions_and_says_which(
-    metric: Metric, figure: dict[str, float], deviation: float, better: bool
+def test_a_benchmark_outside_its_interval_deviates_on_either_side(
+    metric: Metric, interval: tuple[float, float], figure: dict[str, float], deviation: float, better: bool
 ) -> None:
-    found = compare(live(**figure))
+    found = compare(live(**figure), **{str(metric): interval})
     assert found[metric].deviation == pytest.approx(deviation)
     assert (found[metric].better, found[metric].verdict) == (better, DeviationVerdict.DEVIATES)
-    assert ("better" if better else "worse") in str(found[metric])
+    assert found[metric].interval == interval
+    assert f"({'better' if better else 'worse'}); chance allows {interval[0]:.3g} to " in str(found[metric])
     assert [name for name in found if found[name].verdict is DeviationVerdict.DEVIATES] == [metric]
 
 
-def test_the_bound_itself_is_within() -> None:
-    settings = PerformanceSettings(max_deviation=0.25)
-    at, beyond = (
-        compare_with_benchmarks(live(sharpe_ratio=sharpe), 252, BENCHMARKS, settings)[0].verdict
-        for sharpe in (1.125, 1.124)
-    )
-    assert (at, beyond) == (DeviationVerdict.WITHIN, DeviationVerdict.DEVIATES)
+def test_a_large_deviation_within_the_interval_is_marked_and_alarms_on_nothing() -> None:
+    found = compare(live(sharpe_ratio=0.1), sharpe_ratio=(-3.0, 3.0))[Metric.SHARPE]
+    assert (found.verdict, found.large) == (DeviationVerdict.WITHIN, True)
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((1.5, 2.0), DeviationVerdict.WITHIN),
+        ((1.0, 1.5), DeviationVerdict.WITHIN),
+        ((1.501, 2.0), DeviationVerdict.DEVIATES),
+        ((1.0, 1.499), DeviationVerdict.DEVIATES),
+    ],
+)
+def test_the_ends_of_the_interval_are_within(
+    interval: tuple[float, float], verdict: DeviationVerdict
+) -> None:
+    assert compare(live(), sharpe_ratio=interval)[Metric.SHARPE].verdict is verdict
 
 
 @pytest.mark.parametrize(
     ("sessions", "verdict"), [(59, DeviationVerdict.NOT_JUDGED), (60, DeviationVerdict.DEVIATES)]
 )
 def test_a_short_history_is_shown_and_not_judged(sessions: int, verdict: DeviationVerdict) -> None:
-    found = compare(live(sharpe_ratio=0.1), sessions)[Metric.SHARPE]
+    found = compare(live(sharpe_ratio=0.1), sessions, sharpe_ratio=(-1.0, 1.0))[Metric.SHARPE]
     assert (found.verdict, found.deviation) == (verdict, pytest.approx(1.4 / 1.5))
     if verdict is DeviationVerdict.NOT_JUDGED:
         assert "59 of the 60 sessions" in str(found)
 
 
-@pytest.mark.parametrize(
-    ("sessions", "verdict"),
-    [
-        (252, DeviationVerdict.NOT_JUDGED),
-        (503, DeviationVerdict.NOT_JUDGED),
-        (504, DeviationVerdict.DEVIATES),
-    ],
-)
-def test_a_smaller_drawdown_is_judged_once_it_had_as_long_to_grow(
-    sessions: int, verdict: DeviationVerdict
-) -> None:
-    found = compare(live(max_drawdown=4.0), sessions)[Metric.DRAWDOWN]
-    assert (found.verdict, found.better) == (verdict, True)
+def test_benchmarks_that_the_model_may_have_learned_are_shown_and_alarm_on_nothing() -> None:
+    learned = dataclasses.replace(BENCHMARKS, in_sample_problem="the manifest has no training_period")
+    for one in compare(live(sharpe_ratio=-5.0, max_drawdown=60.0), benchmarks=learned).values():
+        assert one.verdict is DeviationVerdict.NOT_COMPARABLE
+        assert one.interval is None
+        assert one.deviation is not None
+        assert str(one).endswith("in-sample or unknown: the manifest has no training_period")
+
+
+def test_a_figure_without_an_interval_is_not_judged() -> None:
+    (found, *_) = compare_with_benchmarks(live(sharpe_ratio=-5.0), 252, BENCHMARKS, {}, SETTINGS)
+    assert found.verdict is DeviationVerdict.NOT_JUDGED
+    assert "no interval follows from these 252 sessions" in str(found)
+
+
+@pytest.mark.parametrize("benchmark", [0.0, 5e-324])
+def test_a_benchmark_next_to_0_has_no_share_and_is_judged_all_the_same(benchmark: float) -> None:
+    none = dataclasses.replace(BENCHMARKS, values={**BENCHMARKS.values, Metric.SHARPE: benchmark})
+    found = compare(live(), benchmarks=none, sharpe_ratio=(1.0, 2.0))[Metric.SHARPE]
+    assert (found.verdict, found.deviation, found.large) == (DeviationVerdict.DEVIATES, None, None)
+    assert "1.5 against" in str(found)
+    assert "above (better)" in str(found)
 
 
 def test_costs_are_paced_by_the_length_of_either_period() -> None:
@@ -143,8 +181,6 @@ def test_the_real_claims_have_their_yearly_paces() -> None:
     [
         (None, {}, Metric.SHARPE, "no session has been marked yet"),
         (live(sharpe_ratio=None), {}, Metric.SHARPE, "undefined over 252 sessions"),
-        (live(), {"values": {**BENCHMARKS.values, Metric.SHARPE: 0.0}}, Metric.SHARPE, "the benchmark is 0"),
-        (live(), {"values": {Metric.SHARPE: 5e-324}}, Metric.SHARPE, "next to 0"),
         (live(), {"sessions": None, "period_problem": "no period"}, Metric.RETURN, "no period"),
         (live(), {"sessions": 1, "values": {Metric.RETURN: 1e300}}, Metric.RETURN, "beyond any number"),
     ],

@@ -1,8 +1,6 @@
-"""The report of a performance run: what deviates, and what an interval says of it."""
+"""The report of a performance run: what deviates, and that older ones stay readable."""
 
 from __future__ import annotations
-
-import pytest
 
 from apex_tasks.performance.benchmarks import Metric
 from apex_tasks.performance.deviation import BenchmarkComparison, DeviationVerdict
@@ -47,20 +45,13 @@ def test_only_what_deviates_and_is_judged_is_deviating() -> None:
     assert report().deviating == ()
 
 
-@pytest.mark.parametrize(
-    ("interval", "note"),
-    [
-        ((-0.5, 2.0), "95 % interval -0.5 to 2: may be chance"),
-        ((-0.5, 1.5), "95 % interval -0.5 to 1.5: may be chance"),
-        ((-0.5, 1.25), "95 % interval -0.5 to 1.25: more than chance"),
-        ((1.75, 3.0), "95 % interval 1.75 to 3: more than chance"),
-    ],
-)
-def test_an_interval_says_whether_chance_could_explain_it(interval: tuple[float, float], note: str) -> None:
-    assert report(sharpe_ratio=interval).interval_note(COMPARISON) == note
-
-
-def test_without_an_interval_or_a_benchmark_there_is_nothing_to_say() -> None:
-    assert report().interval_note(COMPARISON) == ""
-    unknown = COMPARISON.model_copy(update={"benchmark": None})
-    assert report(sharpe_ratio=(0.0, 1.0)).interval_note(unknown) == ""
+def test_a_report_of_an_older_version_is_read() -> None:
+    """Reports before the intervals of the benchmarks have none, and no rate of false alarms."""
+    stored = report(COMPARISON).model_dump(mode="json")
+    for field in ("training_period", "validation", "false_alarm_rate"):
+        del stored[field]
+    for field in ("interval", "large"):
+        del stored["comparisons"][0][field]
+    old = PerformanceReport.model_validate(stored)
+    assert old == report(COMPARISON)
+    assert (old.false_alarm_rate, old.comparisons[0].interval) == (None, None)

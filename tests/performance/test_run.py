@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import shutil
 from pathlib import Path
@@ -24,6 +25,7 @@ from apex_tasks.performance.stored_reports import PERFORMANCES, read_report
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import PerformanceSettings, StatsdSettings, configs_folder
 from apex_tasks.store import Store
+from tests.support import bundle_factory
 from tests.support.small_market import (
     AS_OF,
     CALENDAR,
@@ -31,9 +33,11 @@ from tests.support.small_market import (
     LAST_SESSION,
     OCTOBER,
     REBALANCES,
+    SHARPE_CLAIMED,
     SmallMarket,
     home_after,
     portfolio,
+    run,
     small_settings,
 )
 from tests.support.statsd_exporter_double import StatsdExporterDouble
@@ -75,7 +79,7 @@ def test_a_chain_of_four_months_is_evaluated(market: SmallMarket, home: Path) ->
     assert (report.portfolio, report.sessions) == ("2025-10-01/v1", 70)
     assert (report.first_marked, report.last_marked) == (JULY, LAST_SESSION)
     found = {one.metric: one for one in report.comparisons}
-    assert found[Metric.SHARPE].benchmark == 1.439
+    assert found[Metric.SHARPE].benchmark == SHARPE_CLAIMED
     assert found[Metric.SHARPE].live == report.performance.sharpe_ratio
     assert found[Metric.SHARPE].verdict is DeviationVerdict.DEVIATES
     assert {found[metric].verdict for metric in Metric if metric is not Metric.SHARPE} == {
@@ -108,7 +112,7 @@ def test_a_second_run_finds_everything_and_reads_the_bundle_all_the_same(
     next(forged.rglob("*.yaml")).write_text("changed")
     report, _, _ = evaluate(market, home, bundle=str(forged))
     assert verdicts(report)[CheckName.INTEGRITY] is CheckVerdict.ATTENTION
-    assert report.comparisons[0].benchmark == 1.439  # the published month remembers its benchmarks
+    assert report.comparisons[0].benchmark == SHARPE_CLAIMED  # the published month remembers its benchmarks
 
 
 def test_the_same_run_leaves_the_same_bytes_anywhere(
@@ -175,20 +179,48 @@ def spoilt(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_a_spoilt_feature_and_lost_ones_are_named(market: SmallMarket, home: Path, spoilt: Path) -> None:
-    report, _, _ = evaluate(market, home, dataset=str(spoilt))
+    # Thirteen months of data: nine sessions to rank among, so that one in ten sound months is named.
+    often = {"performance": PerformanceSettings(reference_sessions=1, check_false_alarm_rate=0.125)}
+    report, _, _ = evaluate(market, home, dataset=str(spoilt), settings=often)
     drift = report.checks[3]
     assert drift.verdict is CheckVerdict.ATTENTION
     assert "features drifted: returns_10d (PSI " in drift.finding
     assert "2 features are no longer in the dataset: rsi_14, dmi_z26_net" in drift.finding
-    clean, _, _ = evaluate(market, home)
+    clean, _, _ = evaluate(market, home, settings=often)
     assert "returns_10d" not in clean.checks[3].finding
+    short, _, _ = evaluate(market, home)
+    assert "other distributions unknown, 12 earlier sessions of 20" in short.checks[3].finding
 
 
-def test_benchmarks_come_from_the_bundle_that_published(market: SmallMarket, home: Path) -> None:
-    generous = {"performance": PerformanceSettings(max_deviation=100.0)}
-    report, reference, _ = evaluate(market, home, bundle=None, settings=generous)
-    assert report.comparisons[0].verdict is DeviationVerdict.WITHIN
+def test_a_bundle_that_does_not_say_when_it_was_trained_alarms_on_nothing(
+    market: SmallMarket, tmp_path: Path
+) -> None:
+    """As the deployed one: the benchmark may be of days that the model has learned."""
+    draft = bundle_factory.Draft()
+    draft.manifest["performance_benchmarks"] = {
+        "sharpe_ratio": SHARPE_CLAIMED,
+        "backtest_period": "2024-01-04 to 2025-06-30",
+    }
+    silent = dataclasses.replace(market, bundle=draft.folder(tmp_path / "bundle"))
+    home = tmp_path / "home"
+    run(silent, home, JULY, cold_start=True)
+    assert "training_period" not in portfolio(home, JULY).read_json("run.json")["bundle"]
+    report, reference, said = evaluate(silent, home)
+    assert (report.sessions, report.training_period) == (70, "")
+    assert report.comparisons[0].verdict is DeviationVerdict.NOT_COMPARABLE
+    assert any("in-sample or unknown: the manifest has no training_period" in line for line in said)
     assert reference.deviating == ()
+
+
+def test_what_the_manifest_says_of_the_training_is_published_and_shown(
+    market: SmallMarket, home: Path
+) -> None:
+    published = portfolio(home, OCTOBER).read_json("run.json")["bundle"]
+    assert published["training_period"] == ["2014-01-06", "2023-12-29"]
+    report, _, _ = evaluate(market, home, bundle=None)
+    assert report.training_period == '["2014-01-06", "2023-12-29"]'
+    assert (report.validation, report.false_alarm_rate) == ("", 0.01)
+    assert report.comparisons[0].verdict is DeviationVerdict.DEVIATES
     assert verdicts(report)[CheckName.INTEGRITY] is CheckVerdict.UNKNOWN
 
 

@@ -97,7 +97,7 @@ def performance_report(*attention: CheckName) -> PerformanceReport:
         performance=None,
         intervals={"sharpe_ratio": (-0.5, 1.5)},
         comparisons=(
-            _comparison(Metric.SHARPE, 0.5, deviation.DeviationVerdict.DEVIATES),
+            _comparison(Metric.SHARPE, 0.5, deviation.DeviationVerdict.DEVIATES, (-0.5, 0.9)),
             _comparison(Metric.WIN_RATE, 1.1, deviation.DeviationVerdict.WITHIN),
         ),
         turnovers=(RebalanceTurnover(portfolio="2025-10-01/v1", turnover=0.35),),
@@ -120,7 +120,10 @@ def performance_report(*attention: CheckName) -> PerformanceReport:
 
 
 def _comparison(
-    metric: Metric, live: float, verdict: deviation.DeviationVerdict
+    metric: Metric,
+    live: float,
+    verdict: deviation.DeviationVerdict,
+    interval: tuple[float, float] | None = None,
 ) -> deviation.BenchmarkComparison:
     return deviation.BenchmarkComparison(
         metric=metric,
@@ -130,6 +133,7 @@ def _comparison(
         deviation=abs(live - 1.0),
         better=live > 1.0,
         verdict=verdict,
+        interval=interval,
     )
 
 

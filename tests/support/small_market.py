@@ -30,6 +30,7 @@ from apex_tasks.store import Artifact, Store
 from tests.support import bundle_factory
 
 CALENDAR = TseCalendar.load()
+SHARPE_CLAIMED = 40.0
 STOCKS, SESSIONS, ROWS_PER_GROUP = 120, 260, 5_000
 LAST_SESSION = dt.date(2025, 10, 10)
 REBALANCES = (dt.date(2025, 7, 1), dt.date(2025, 8, 1), dt.date(2025, 9, 1), dt.date(2025, 10, 1))
@@ -94,7 +95,14 @@ def write_table(table: pa.Table, out: Path) -> Path:
 def make_market(folder: Path) -> SmallMarket:
     """Write `dataset.parquet` and the bundle `bundle/`."""
     dataset = write_table(_random_table(), folder / "dataset.parquet")
-    return SmallMarket(dataset, bundle_factory.Draft().folder(folder / "bundle"))
+    draft = bundle_factory.Draft()
+    # Tested after the training, and beyond anything that a live book does.
+    draft.manifest["training_period"] = ["2014-01-06", "2023-12-29"]
+    draft.manifest["performance_benchmarks"] = {
+        "sharpe_ratio": SHARPE_CLAIMED,
+        "backtest_period": "2024-01-04 to 2025-06-30",
+    }
+    return SmallMarket(dataset, draft.folder(folder / "bundle"))
 
 
 def _random_table() -> pa.Table:

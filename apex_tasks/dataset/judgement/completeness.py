@@ -131,7 +131,7 @@ def _judge_earlier(
             fault=Fault.SESSIONS_UNPRICED,
             count=len(unpriced),
             stops=True,
-            told=f"{len(unpriced)} sessions have rows and no close: {shown(sessions[at] for at in unpriced)}",
+            told=f"{len(unpriced)} sessions have rows and no close: {shown(sessions[int(at)] for at in unpriced)}",
         )
     if not earlier.any():
         return
@@ -143,5 +143,5 @@ def _judge_earlier(
             count=len(thin),
             stops=False,
             told=f"{len(thin)} sessions have fewer than {settings.min_session_ratio:.0%} of the usual {median:g} closes: "
-            f"{shown(f'{sessions[at]} ({closes[at]})' for at in thin)}",
+            f"{shown(f'{sessions[int(at)]} ({closes[at]})' for at in thin)}",
         )

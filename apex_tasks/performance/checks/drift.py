@@ -1,4 +1,4 @@
-"""Fourth check: are the newest features and scores distributed as those of the months before?"""
+"""Fourth check: have the newest features and scores drifted further than those of earlier months?"""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ import numpy.typing as npt
 from apex_tasks.performance.checks.check import Check, CheckName, CheckVerdict
 from apex_tasks.settings import PerformanceSettings
 from apex_tasks.statistics.drift import FeatureDrift, feature_drift
+from apex_tasks.statistics.unusual_drift import sessions_needed, unusual_drift
 
-MIN_REFERENCES = 3
-"""Reference sessions from which on it is known how much they differ among each other."""
-USUAL_MULTIPLE = 1.5
-"""How much further than the reference sessions among each other the newest one may be."""
 MAX_MISSING_CHANGE = 0.2
 """Largest change of the share of missing values, in either direction."""
 SHOWN = 5
@@ -36,13 +33,15 @@ class MeasuredDrift:
     names
         Of the columns.
     drift
-        Newest session against all reference sessions together.
+        Newest session against the sessions before it together.
     usual_psi, usual_ks
-        Largest figures of one reference session against the others; NaN where there are too few.
+        Largest figures of an earlier session against those before it; NaN where there are too few.
     market_wide
         Columns with one value per session in every session: they tell the stocks apart nowhere.
     drifted
-        Columns beyond the bounds.
+        Columns that have drifted.
+    earlier, needed
+        Earlier sessions that there are, and how many it takes to tell a drift from what is usual.
     """
 
     names: tuple[str, ...]
@@ -51,6 +50,13 @@ class MeasuredDrift:
     usual_ks: Matrix
     market_wide: npt.NDArray[np.bool_]
     drifted: npt.NDArray[np.bool_]
+    earlier: int
+    needed: int
+
+    @property
+    def too_few(self) -> str:
+        """Why distributions are not judged; empty where they are."""
+        return f"{self.earlier} earlier sessions of {self.needed}" if self.earlier < self.needed else ""
 
     def offenders(self) -> list[str]:
         """Drifted columns with their figures, the largest index first; ties by name."""
@@ -65,44 +71,74 @@ class MeasuredDrift:
         ]
 
 
-def measure_drift(
-    names: Sequence[str], references: Sequence[Matrix], current: Matrix, settings: PerformanceSettings
-) -> MeasuredDrift:
-    """Measure the drift of each column of the newest session.
+def sessions_wanted(settings: PerformanceSettings) -> int:
+    """Earlier sessions to compare with: those whose own drift is measured, and a pool before the first of them."""
+    return settings.reference_sessions + sessions_needed(settings.check_false_alarm_rate)
 
-    A column has drifted where its PSI or KS is beyond the bound by more than chance alone gives samples of that size:
-    ``(bins - 1) * (1 / m + 1 / n)`` and ``0.87 * sqrt(1 / m + 1 / n)``. Raw values of one day also differ from those
-    of another because the market moves; so, given `MIN_REFERENCES` sessions, a figure must be beyond
-    `USUAL_MULTIPLE` times the largest that any of these shows against the others as well. A share of missing values
-    that moves by more than `MAX_MISSING_CHANGE` is drift, too. Columns that are the same for all stocks of each
-    session are left out: z-scoring makes them 0.
+
+def measure_drift(
+    names: Sequence[str], earlier: Sequence[Matrix], current: Matrix, settings: PerformanceSettings
+) -> MeasuredDrift:
+    """Measure the drift of each column of the newest session, and judge it by that of the sessions before.
+
+    Raw values of one day differ from those of other days because the market moves. So each session is compared with
+    the pool of the `reference_sessions` before it, and the newest one has drifted where it did so further than
+    `unusual_drift` allows, and beyond `max_psi` or `max_ks` by more than chance alone gives samples of that size:
+    ``(bins - 1) * (1 / m + 1 / n)`` and ``0.87 * sqrt(1 / m + 1 / n)``. With few earlier sessions the pools are
+    smaller; with fewer than `sessions_needed` and one to compare the first of them with, distributions are not
+    judged.
+
+    Two faults are found with any number of sessions: a share of missing values that differs by more than
+    `MAX_MISSING_CHANGE` from that of every earlier session, and a column of one value that was none in any of them.
+    Columns that are the same for all stocks of each session are left out: z-scoring makes them 0.
 
     Parameters
     ----------
-    references
-        One ``(n_stocks, n_columns)`` per session, at least one; missing values NaN.
+    earlier
+        One ``(n_stocks, n_columns)`` per session, oldest first, at least one; missing values NaN.
     current : (n_stocks, n_columns)
         The newest session.
     """
-    pooled = np.concatenate(references)
-    drift = feature_drift(pooled, current, bins=BINS)
+    sessions = [*earlier, current]
+    constant = np.array([_constant(session) for session in sessions])
+    market_wide = np.asarray(constant.all(axis=0))
+    needed = sessions_needed(settings.check_false_alarm_rate)
+    enough = len(earlier) > needed
+    pool = min(settings.reference_sessions, len(earlier) - needed if enough else len(earlier))
+    compared = range(pool if enough else len(earlier), len(sessions))
+    pooled = [np.concatenate(sessions[t - pool : t]) for t in compared]
+    drifts = [feature_drift(one, sessions[t], bins=BINS) for one, t in zip(pooled, compared, strict=True)]
+    missing = np.array([(~np.isfinite(session)).mean(axis=0) for session in sessions])
+    moved = np.abs(missing[-1] - missing[:-1])
+    drifted: npt.NDArray[np.bool_] = moved.min(axis=0) > MAX_MISSING_CHANGE
+    drifted |= constant[-1] & ~constant[:-1].any(axis=0)
     usual_psi = usual_ks = np.full(len(names), np.nan)
-    if len(references) >= MIN_REFERENCES:
-        among = [
-            feature_drift(np.concatenate([*references[:i], *references[i + 1 :]]), references[i], bins=BINS)
-            for i in range(len(references))
-        ]
-        usual_psi = np.fmax.reduce([one.psi for one in among])
-        usual_ks = np.fmax.reduce([one.ks_statistic for one in among])
-    market_wide = np.logical_and.reduce([_constant(session) for session in (*references, current)])
-    missing = np.abs(drift.missing_current - drift.missing_reference)
-    scatter = _scatter(pooled, current)
-    drifted = (
-        _beyond(drift.psi, settings.max_psi + (BINS - 1) * scatter, usual_psi)
-        | _beyond(drift.ks_statistic, settings.max_ks + KOLMOGOROV_MEAN * np.sqrt(scatter), usual_ks)
-        | (missing > MAX_MISSING_CHANGE)
+    if enough:
+        usual_psi = np.fmax.reduce([one.psi for one in drifts[:-1]])
+        usual_ks = np.fmax.reduce([one.ks_statistic for one in drifts[:-1]])
+        scatter = np.array([_scatter(one, sessions[t]) for one, t in zip(pooled, compared, strict=True)])
+        # The root of the index grows with the size of a move, as the statistic does: their ratios are alike.
+        figures = np.array([(np.sqrt(one.psi), one.ks_statistic) for one in drifts])
+        bounds = np.stack(
+            [
+                np.sqrt(settings.max_psi + (BINS - 1) * scatter),
+                settings.max_ks + KOLMOGOROV_MEAN * np.sqrt(scatter),
+            ],
+            axis=1,
+        )
+        kept = ~market_wide
+        found = unusual_drift(figures[:, :, kept], bounds[:, :, kept], settings.check_false_alarm_rate)
+        drifted[kept] |= found.unusual
+    return MeasuredDrift(
+        tuple(names),
+        drifts[-1],
+        usual_psi,
+        usual_ks,
+        market_wide,
+        drifted & ~market_wide,
+        len(earlier),
+        needed + 1,
     )
-    return MeasuredDrift(tuple(names), drift, usual_psi, usual_ks, market_wide, drifted & ~market_wide)
 
 
 def check_drift(
@@ -150,7 +186,12 @@ def _features_finding(measured: MeasuredDrift | str, missing: Sequence[str]) -> 
     offenders = measured.offenders()
     compared = len(measured.names) - int(measured.market_wide.sum())
     named = f": {_some(offenders)}" if offenders else ""
-    verdict = CheckVerdict.ATTENTION if offenders or missing else CheckVerdict.OK
+    if offenders or missing:
+        verdict = CheckVerdict.ATTENTION
+    else:
+        verdict = CheckVerdict.UNKNOWN if measured.too_few else CheckVerdict.OK
+    if measured.too_few:
+        named += f"; other distributions unknown, {measured.too_few}"
     return verdict, f"{len(offenders)} of {compared} features drifted{named}{lost}"
 
 
@@ -160,6 +201,8 @@ def _scores_finding(measured: MeasuredDrift | str) -> tuple[CheckVerdict, str]:
     figures = f"PSI {measured.drift.psi[0]:.2f}, KS {measured.drift.ks_statistic[0]:.2f}"
     if measured.drifted.any():
         return CheckVerdict.ATTENTION, f"scores drifted ({figures})"
+    if measured.too_few:
+        return CheckVerdict.UNKNOWN, f"scores unknown, {measured.too_few} ({figures})"
     return CheckVerdict.OK, f"scores did not drift ({figures})"
 
 
@@ -172,10 +215,6 @@ def _scatter(reference: Matrix, current: Matrix) -> Matrix:
     """``1 / m + 1 / n`` of the finite values of each column; infinite where a side has none."""
     with np.errstate(divide="ignore"):
         return 1 / np.isfinite(reference).sum(axis=0) + 1 / np.isfinite(current).sum(axis=0)
-
-
-def _beyond(figure: Matrix, bound: Matrix, usual: Matrix) -> npt.NDArray[np.bool_]:
-    return (figure > bound) & ~(figure <= USUAL_MULTIPLE * usual)
 
 
 def _constant(session: Matrix) -> npt.NDArray[np.bool_]:

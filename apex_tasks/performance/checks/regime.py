@@ -11,12 +11,19 @@ import numpy.typing as npt
 
 from apex_tasks.dataset.prices.market_returns import MarketReturns
 from apex_tasks.performance.checks.check import Check, CheckName, CheckVerdict
+from apex_tasks.settings import PerformanceSettings
 from apex_tasks.statistics.performance import SESSIONS_PER_YEAR
+from apex_tasks.statistics.return_comparison import (
+    mean_difference_p_value,
+    predicted_drawdowns,
+    volatility_change_p_value,
+)
 
 MIN_LIVE_SESSIONS = 20
 MIN_SESSIONS_BEFORE = 60
-STANDARD_ERRORS = 2.0
-"""How far the live mean return may be from the earlier one, in standard errors of a mean of so many sessions."""
+SEED = 20240101
+TESTS = 3
+"""Volatility, mean return and drawdown: each has a third of the rate of false alarms (Bonferroni)."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +65,12 @@ class Regime:
         )
 
 
-def check_market(market: MarketReturns, live_from: dt.date | None, max_volatility_ratio: float) -> Check:
+def check_market(market: MarketReturns, live_from: dt.date | None, settings: PerformanceSettings) -> Check:
     """Compare the equal-weight market after the first fill with all of the dataset before it.
 
-    It is another market where its volatility is more than `max_volatility_ratio` times what it was, or less than that
-    part of it; where its drawdown is deeper than any before; or where its mean return is more than
-    `STANDARD_ERRORS` from the mean before, computed with the volatility before.
+    It is another market where its volatility differs by more than chance and by more than `max_volatility_ratio`, its
+    mean return by more than chance, or where its drawdown is deeper than the earlier returns would make one over as
+    many sessions. A market that goes on as before is called another one in `check_false_alarm_rate` of the cases.
 
     Parameters
     ----------
@@ -82,13 +89,19 @@ def check_market(market: MarketReturns, live_from: dt.date | None, max_volatilit
             f"{MIN_SESSIONS_BEFORE} are needed",
             remedy="Wait for more sessions, or deliver a dataset that reaches further back.",
         )
-    live_market, earlier = Regime.of(now), Regime.of(before)
-    found = _changes(now, before, live_market, earlier, max_volatility_ratio)
-    finding = f"live {live_market}; before {earlier}"
+    finding = f"live {Regime.of(now)}; before {Regime.of(before)}"
     if market.left_out:
         finding += f"; {market.left_out} single returns beyond 50 % were left out"
     if not market.adjusted:
         finding += "; closes are not adjusted for dividends"
+    if np.ptp(now) == 0 or np.ptp(before) == 0:
+        return Check(
+            name=CheckName.REGIME,
+            verdict=CheckVerdict.ATTENTION,
+            finding=f"the market does not move: {finding}",
+            remedy="Look at the closes in the dataset: every session has the same mean return.",
+        )
+    found = market_changes(now, before, settings)
     if not found:
         return Check(name=CheckName.REGIME, verdict=CheckVerdict.OK, finding=finding)
     return Check(
@@ -99,21 +112,23 @@ def check_market(market: MarketReturns, live_from: dt.date | None, max_volatilit
     )
 
 
-def _changes(
-    now: npt.NDArray[np.float64],
-    before: npt.NDArray[np.float64],
-    live_market: Regime,
-    earlier: Regime,
-    max_volatility_ratio: float,
+def market_changes(
+    now: npt.NDArray[np.float64], before: npt.NDArray[np.float64], settings: PerformanceSettings
 ) -> list[str]:
+    """In what a stretch of daily returns differs from the one before it by more than chance; each varies."""
+    rate = settings.check_false_alarm_rate / TESTS
     found = []
-    if earlier.volatility > 0:
-        ratio = live_market.volatility / earlier.volatility
-        if not 1 / max_volatility_ratio <= ratio <= max_volatility_ratio:
-            found.append(f"volatility is {ratio:.2f} times what it was")
-        errors = (now.mean() - before.mean()) / (before.std() / math.sqrt(len(now)))
-        if abs(errors) > STANDARD_ERRORS:
-            found.append(f"the mean return is {errors:+.1f} standard errors away")
-    if live_market.drawdown > earlier.drawdown:
-        found.append("the drawdown is deeper than any before")
+    ratio = float(now.std() / before.std())
+    large = not 1 / settings.max_volatility_ratio <= ratio <= settings.max_volatility_ratio
+    if large and volatility_change_p_value(now, before) < rate:
+        found.append(f"volatility is {ratio:.2f} times what it was")
+    if mean_difference_p_value(now, before) < rate:
+        difference = (now.mean() - before.mean()) * 100
+        found.append(f"the mean return is {difference:+.2f} % a session away")
+    drawdown = Regime.of(now).drawdown
+    usual = float(np.quantile(predicted_drawdowns(before, len(now), seed=SEED), 1 - rate))
+    if drawdown > usual:
+        found.append(
+            f"the drawdown is deeper than {usual:.1%}, which {len(now)} earlier sessions hardly exceed"
+        )
     return found

@@ -10,8 +10,9 @@ import pytest
 
 from apex_tasks.dataset.prices.market_returns import MarketReturns
 from apex_tasks.performance.checks.check import CheckVerdict
-from apex_tasks.performance.checks.regime import Regime, check_market
+from apex_tasks.performance.checks.regime import Regime, check_market, market_changes
 from apex_tasks.settings import PerformanceSettings
+from apex_tasks.statistics.return_comparison import volatility_change_p_value
 from tests.support.checks import verdict_of
 from tests.support.small_market import CALENDAR
 
@@ -25,27 +26,48 @@ def market_of(before: list[float], live: list[float]) -> tuple[MarketReturns, dt
 
 
 CALM = [0.01, -0.01] * 40
+RANDOM = np.random.default_rng(8)
+USUAL = list(RANDOM.normal(0.0003, 0.01, 300))
+FOLLOWING = RANDOM.normal(0.0003, 0.01, 60)
+SETTINGS = PerformanceSettings()
 
 
 @pytest.mark.parametrize(
     ("live", "finding"),
     [
-        (CALM[:40], None),
-        ([0.009, -0.009] * 20, None),
-        ([0.016, -0.016] * 20, "volatility is 1.60 times"),
-        ([0.006, -0.006] * 20, "volatility is 0.60 times"),
-        ([-0.01] * 3 + [0.01, -0.01] * 15 + [0.01] * 3, "the drawdown is deeper than any before"),
-        ([0.02, -0.01] * 20, "the mean return is +3.2 standard errors away"),
+        (FOLLOWING, None),
+        (FOLLOWING * 0.8, None),
+        (FOLLOWING * 2.0, "volatility is 2.0"),
+        (FOLLOWING * 0.4, "volatility is 0.4"),
+        (FOLLOWING + 0.01, "the mean return is +0."),
+        (np.sort(FOLLOWING), "the drawdown is deeper than "),
     ],
 )
-def test_each_way_in_which_a_market_can_be_another_one(live: list[float], finding: str | None) -> None:
-    returns, live_from = market_of(CALM, live)
-    check = check_market(returns, live_from, PerformanceSettings().max_volatility_ratio)
+def test_each_way_in_which_a_market_can_be_another_one(live: np.ndarray, finding: str | None) -> None:
+    returns, live_from = market_of(USUAL, list(live))
+    check = check_market(returns, live_from, SETTINGS)
     if finding is None:
         assert verdict_of(check) is CheckVerdict.OK
     else:
         assert verdict_of(check) is CheckVerdict.ATTENTION
         assert finding in check.finding
+
+
+def test_a_change_that_chance_hardly_makes_but_is_small_needs_no_attention() -> None:
+    """The ratio of volatilities is a bound of size: 1.3 times is sure after 900 sessions, and not another market."""
+    random = np.random.default_rng(4)
+    before, now = random.normal(0, 0.01, 900), random.normal(0, 0.013, 900)
+    assert volatility_change_p_value(now, before) < 0.01
+    assert market_changes(now, before, SETTINGS) == []
+    sensitive = SETTINGS.model_copy(update={"max_volatility_ratio": 1.1})
+    assert len(market_changes(now, before, sensitive)) == 1
+
+
+@pytest.mark.parametrize(("before", "live"), [(USUAL[:60], [0.0] * 20), ([0.001] * 60, USUAL[:20])])
+def test_a_market_that_stands_still_needs_attention(before: list[float], live: list[float]) -> None:
+    check = check_market(*market_of(before, live), SETTINGS)
+    assert verdict_of(check) is CheckVerdict.ATTENTION
+    assert "the market does not move" in check.finding
 
 
 def test_a_regime_is_measured_as_by_hand() -> None:
@@ -61,15 +83,15 @@ def test_a_regime_is_measured_as_by_hand() -> None:
 def test_a_short_market_is_unknown(before: int, live: int) -> None:
     returns, _ = market_of(CALM[:before], CALM[:live])
     live_from = DAYS[before - 1] if before else DAYS[0] - dt.timedelta(days=1)
-    check = check_market(returns, live_from, 1.5)
+    check = check_market(returns, live_from, SETTINGS)
     assert verdict_of(check) is CheckVerdict.UNKNOWN
     assert f"{live} live sessions and {before} before" in check.finding
-    assert verdict_of(check_market(returns, None, 1.5)) is CheckVerdict.UNKNOWN
+    assert verdict_of(check_market(returns, None, SETTINGS)) is CheckVerdict.UNKNOWN
 
 
 def test_what_the_market_leaves_out_is_told() -> None:
     returns, live_from = market_of(CALM, CALM[:40])
     raw = MarketReturns(returns.days, returns.returns, 3, adjusted=False)
-    finding = check_market(raw, live_from, 1.5).finding
+    finding = check_market(raw, live_from, SETTINGS).finding
     assert "3 single returns beyond 50 % were left out" in finding
     assert "not adjusted for dividends" in finding
