@@ -18,11 +18,12 @@ import numpy.typing as npt
 
 from apex_tasks.dataset.features.feature_plan import FeaturePlan
 from apex_tasks.dataset.features.feature_reader import read_features
+from apex_tasks.dataset.judgement.feature_supply import FeatureSupply, SupplyCounts
 from apex_tasks.dataset.keys import RowKeys, scan_keys
 from apex_tasks.dataset.normalization import cross_sectional_zscore
 from apex_tasks.dataset.parquet_reader import ParquetReader
 from apex_tasks.dataset.progress import ReportProgress
-from apex_tasks.dataset.schema import DatasetFile
+from apex_tasks.dataset.schema import DatasetFile, day_from_epoch
 from apex_tasks.settings import Normalization
 
 _Result = TypeVar("_Result")
@@ -56,11 +57,14 @@ class Panel:
         Per as-of date, the eligible stocks.
     non_finite : (n_features,) int64
         NaN and infinite values met on the panel's days and treated as missing; nulls do not count.
+    supply
+        Finite values of each feature on the panel's days, over all rows of a day.
     """
 
     rows: npt.NDArray[np.float32]
     windows: dict[dt.date, Windows]
     non_finite: npt.NDArray[np.int64]
+    supply: FeatureSupply
 
 
 def build_panel(
@@ -98,7 +102,9 @@ def build_panel(
 
     rows = np.empty((int(needed.sum()), len(plan.sources)), dtype=np.float32)
     non_finite = np.zeros(len(plan.sources), dtype=np.int64)
-    for day_features, day_slots in _days(dataset, plan, keys, needed, slot, non_finite, progress):
+    counts = SupplyCounts(len(plan.sources))
+    for day, day_features, day_slots in _days(dataset, plan, keys, needed, slot, non_finite, progress):
+        counts.add(day, day_features)
         if normalization is Normalization.CSZ:
             day_features = cross_sectional_zscore(day_features, clip_sigma)
         stored = day_slots >= 0
@@ -109,7 +115,7 @@ def build_panel(
     }
     if normalization is Normalization.RAW:
         windows = _without_missing(rows, windows, lookback)
-    return Panel(rows, windows, non_finite)
+    return Panel(rows, windows, non_finite, counts.supply())
 
 
 def _window_ends(keys: RowKeys, day: dt.date, lookback: int) -> npt.NDArray[np.int64]:
@@ -137,8 +143,8 @@ def _days(
     slot: npt.NDArray[np.int64],
     non_finite: npt.NDArray[np.int64],
     progress: ReportProgress | None,
-) -> Iterator[tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]]]:
-    """Yield, day by day, all rows of a needed day: features (n_features, n_stocks) and store slots.
+) -> Iterator[tuple[dt.date, npt.NDArray[np.floating], npt.NDArray[np.int64]]]:
+    """Yield every needed day with all its rows: features (n_features, n_stocks) and store slots.
 
     Row groups stream through: a day is handed on as soon as all its rows have been read, so a file sorted
     by Date never holds more than a row group's rows in memory.
@@ -174,7 +180,7 @@ def _days(
             days = keys.days[rows]
             for day in complete:
                 first, last = np.searchsorted(days, [day, day + 1])
-                yield block[:, first:last], slot[rows[first:last]]
+                yield day_from_epoch(day), block[:, first:last], slot[rows[first:last]]
             rest = missing_rows[days] > 0
             waiting = [(block[:, rest], rows[rest])] if rest.any() else []
     if progress and len(groups):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.market.price_limits import daily_limit_jpy
 from apex_tasks.refusal import Refusal
 
 Floats = NDArray[np.float64]
@@ -31,6 +32,9 @@ TICKS: tuple[tuple[float, float], ...] = (
 ALPHA_HALF_LIFE_SESSIONS = 90
 ALPHA_DAILY_DRIFT = 0.08
 """Drift per session of a stock whose alpha is 1, in units of its own idiosyncratic volatility."""
+
+LIMIT_USED = 0.98
+"""Share of the daily limit that a move may take; the rest is room for ticks."""
 
 MIN_STOCKS, MAX_STOCKS = 10, 6_000
 MIN_SESSIONS, MAX_SESSIONS = 30, 5_000
@@ -77,7 +81,8 @@ class SyntheticMarket:
 def simulate_market(stocks: int, sessions: int, seed: int, end: date) -> SyntheticMarket:
     """Simulate a market that ends on `end`.
 
-    A stock's log return is `beta * market + sector + own`, each fat-tailed (Student t), plus the drift
+    A stock's log return is `beta * market + sector + own`, each fat-tailed (Student t) and together within the
+    exchange's daily price limit, plus the drift
     `ALPHA_DAILY_DRIFT * own volatility * alpha` of the session before. `alpha` is a first-order
     autoregression with a half-life of `ALPHA_HALF_LIFE_SESSIONS`. About 5 % of the stocks list and 3 % leave
     during the simulation, 4 % are suspended once for 3 to 30 sessions, and one row in 2,000 is missing for
@@ -123,8 +128,9 @@ def simulate_market(stocks: int, sessions: int, seed: int, end: date) -> Synthet
 
     # Levels are anchored at the first session: anchored later, an early price would reveal later returns.
     start_jpy = np.maximum(300.0, 1_600.0 * np.exp(0.8 * quotes.standard_normal(stocks)))
+    later_splits = _later_splits(quotes, start_jpy * np.exp(log_returns[0]), sessions)
+    log_returns = _within_daily_limits(log_returns, start_jpy, later_splits)
     path = np.log(start_jpy) + np.cumsum(log_returns, axis=0)
-    later_splits = _later_splits(quotes, path, sessions)
     close = _on_tick(np.exp(path) * later_splits)
     gap = 0.4 * log_returns + 0.3 * own_volatility * quotes.standard_normal((sessions, stocks))
     open_ = _on_tick(np.exp(path - log_returns + gap) * later_splits)
@@ -212,15 +218,27 @@ def _fat_tailed(rng: np.random.Generator, shape: tuple[int, int], degrees: float
     return rng.standard_t(degrees, shape) * np.sqrt((degrees - 2) / degrees)
 
 
-def _later_splits(rng: np.random.Generator, path: Floats, sessions: int) -> Floats:
+def _within_daily_limits(log_returns: Floats, start_jpy: Floats, later_splits: Floats) -> Floats:
+    """The same returns, none of them further than the exchange lets a price move in one session."""
+    within = log_returns.copy()
+    price = start_jpy * np.exp(within[0])
+    for session in range(1, len(within)):
+        base = price * later_splits[session]  # as the shares trade: on an ex-date adjusted for the split
+        room = LIMIT_USED * daily_limit_jpy(base) / base
+        within[session] = np.clip(within[session], np.log1p(-np.minimum(room, 0.9)), np.log1p(room))
+        price *= np.exp(within[session])
+    return within
+
+
+def _later_splits(rng: np.random.Generator, first_price: Floats, sessions: int) -> Floats:
     """Product of the split ratios after each session; the dearest stocks split, one in sixty, once."""
-    stocks = path.shape[1]
+    stocks = len(first_price)
     count = max(2, stocks // 60)
-    dearest = np.argsort(-path[0], kind="stable")[: 3 * count]
+    dearest = np.argsort(-first_price, kind="stable")[: 3 * count]
     splitting = rng.choice(dearest, size=count, replace=False)
     effective = rng.integers(sessions // 3, sessions - 5, count)
     ratio = rng.choice([2.0, 3.0, 5.0], size=count)
-    later = np.ones_like(path)
+    later = np.ones((sessions, stocks))
     later[:, splitting] = np.where(np.arange(sessions)[:, None] < effective, ratio, 1.0)
     return later
 

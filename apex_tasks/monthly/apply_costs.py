@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.dataset.judgement.faults import shown
 from apex_tasks.dataset.prices.daily_prices import ADV
 from apex_tasks.dataset.prices.market_returns import market_returns_of
 from apex_tasks.dataset.prices.price_history import PriceHistory
-from apex_tasks.dataset.schema import CLOSE
+from apex_tasks.dataset.schema import CLOSE, CODE
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monitoring import alerts
 from apex_tasks.monthly.build_panel import PANELS, PanelReference, read_panel_prices, read_panel_risk_factors
@@ -46,6 +47,10 @@ PLANS, PLAN_FILE = "plans", "plan.json"
 
 PlanMetrics = Mapping[str, float | None]
 """Metrics of a plan by name, as run.json publishes them; None: it has no value this month."""
+
+
+FEW_LOST = 2
+"""So many names may leave within a month whatever the size of the book."""
 
 
 class PlanReference(ArtifactReference):
@@ -91,6 +96,8 @@ def apply_costs(
     parent = _parent(request, store, calendar)
     artifact = store.get(PANELS, panel.key)
     prices = PriceHistory(read_panel_prices(artifact))
+    if parent is not None:
+        _require_known_names(parent, prices, request)
     carried = None if parent is None else _carry(parent, prices, request.as_of)
     if carried is None:
         current = Book.cold(request.settings.portfolio.initial_capital_jpy, request.as_of)
@@ -121,6 +128,8 @@ def apply_costs(
     )
     alerts.stop_on_critical(broken, f"rebalance {request.rebalance_date}, as-of {request.as_of}")
     require_within_limits(plan, request.settings.limits, request.rebalance_date)
+    names = {*current.positions, *(row.code for row in plan.orders.rows)}
+    panel.judgement.require_sound_names(names, f"rebalance {request.rebalance_date}, as-of {request.as_of}")
     document = plan_document(request, bundle, panel, parent, carried, plan, prices, metrics, broken, calendar)
     key = content_key(
         panel=panel.content_hash,
@@ -186,6 +195,23 @@ def _parent(request: RunRequest, store: Store, calendar: TseCalendar) -> Publish
         remedy=f"Run the missing months first (from {due}), or trigger this one with cold_start to start "
         "from cash.",
     )
+
+
+def _require_known_names(parent: PublishedPortfolio, prices: PriceHistory, request: RunRequest) -> None:
+    """Refuse a dataset that knows too few of the names held or ordered: its codes are probably others by now."""
+    names = sorted({*parent.book_before().positions, *(row.code for row in parent.orders().rows)})
+    there = set(prices.between(parent.rebalance_date, request.as_of).frame[CODE])
+    lost = [code for code in names if code not in there]
+    if len(lost) > max(FEW_LOST, request.settings.judgement.max_lost_share * len(names)):
+        raise Refusal(
+            "held or ordered names have no row in the dataset",
+            expected=f"a row since {parent.rebalance_date} of {len(names)} names but "
+            f"{request.settings.judgement.max_lost_share:.0%}",
+            received=f"{len(lost)} without: {shown(lost)}",
+            where=f"{request.dataset}, against {parent.name}",
+            remedy="Check whether the codes changed (4 or 5 characters). If so many names really left, raise "
+            "judgement.max_lost_share for this month.",
+        )
 
 
 def _carry(parent: PublishedPortfolio, prices: PriceHistory, as_of: dt.date) -> CarriedBook:

@@ -13,6 +13,9 @@ from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.bundle.supply import require_supply
 from apex_tasks.dataset.features.feature_plan import FeaturePlan
 from apex_tasks.dataset.freshness import check_freshness
+from apex_tasks.dataset.judgement.faults import DatasetJudgement
+from apex_tasks.dataset.judgement.feature_supply import filled_share
+from apex_tasks.dataset.judgement.judge import JudgedFeatures, judge_dataset
 from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.panel import Panel
 from apex_tasks.dataset.panel import build_panel as build_windows
@@ -22,7 +25,14 @@ from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.risk_factors import read_risk_factors
 from apex_tasks.dataset.schema import CODE, DatasetFile, open_dataset
 from apex_tasks.frozen_model import FrozenModel, StoredDocument
-from apex_tasks.settings import ApexSettings, FreshnessSettings, Normalization
+from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.settings import (
+    ApexSettings,
+    FeaturesMode,
+    FreshnessSettings,
+    JudgementSettings,
+    Normalization,
+)
 from apex_tasks.store import Artifact, ArtifactReference, FileWriter, Store, content_key
 from apex_tasks.tables import parquet_bytes, read_table
 
@@ -57,6 +67,10 @@ class PanelReference(ArtifactReference):
         What a reader of the book must know of the data.
     synthetic
         The dataset says that it is made up.
+    judgement
+        What the dataset is worth for the as-of session.
+    filled_share
+        Share of the cells of the lookback's sessions that have no value and reach the model as 0.
     cached
         The panel was in the store already.
     """
@@ -70,6 +84,8 @@ class PanelReference(ArtifactReference):
     filled_features: tuple[str, ...]
     warnings: tuple[str, ...]
     synthetic: bool
+    judgement: DatasetJudgement
+    filled_share: float
     cached: bool
 
 
@@ -90,8 +106,10 @@ class PanelRequest(FrozenModel):
         How features reach the model, and the bound on z-scores in standard deviations.
     min_stocks_per_day
         Fewest eligible stocks that the bundle accepts.
-    freshness
-        When the as-of session counts as complete.
+    freshness, judgement
+        When the as-of session counts as complete, and the dataset as sound.
+    features_mode
+        What happens to features that are missing.
     """
 
     as_of: dt.date
@@ -102,6 +120,8 @@ class PanelRequest(FrozenModel):
     clip_sigma: float
     min_stocks_per_day: int
     freshness: FreshnessSettings
+    judgement: JudgementSettings
+    features_mode: FeaturesMode
 
     @classmethod
     def of(cls, bundle: ResolvedBundle, dataset: str, as_of: dt.date, settings: ApexSettings) -> Self:
@@ -115,6 +135,8 @@ class PanelRequest(FrozenModel):
             clip_sigma=bundle.clip_sigma,
             min_stocks_per_day=bundle.min_stocks_per_day,
             freshness=settings.freshness,
+            judgement=settings.judgement,
+            features_mode=bundle.features_mode,
         )
 
     def key(self, dataset_sha256: str) -> str:
@@ -128,6 +150,8 @@ class PanelRequest(FrozenModel):
             normalization=self.normalization,
             clip_sigma=self.clip_sigma,
             freshness=self.freshness.model_dump(mode="json"),
+            judgement=self.judgement.model_dump(mode="json"),
+            features_mode=self.features_mode,
             price_history_days=PRICE_HISTORY_DAYS,
             files=PANEL_FILES,
         )
@@ -155,6 +179,8 @@ class PanelDetails(StoredDocument):
     filled_features: tuple[str, ...]
     warnings: tuple[str, ...]
     synthetic: bool
+    judgement: DatasetJudgement
+    filled_share: float
 
 
 def build_panel(
@@ -174,7 +200,7 @@ def build_panel(
     ------
     Refusal
         The dataset lacks the as-of session, has duplicate or null keys, holds ranks for amounts, or leaves
-        fewer eligible stocks than the bundle's `min_stocks_per_day`.
+        fewer eligible stocks than the bundle's `min_stocks_per_day`; or its judgement stops the month.
     """
     dataset = dataset or open_dataset(request.dataset)
     reference = find_panel(request, store, dataset.sha256)
@@ -182,6 +208,7 @@ def build_panel(
         key = request.key(dataset.sha256)
         built = _build(request, dataset, store, key, progress)
         reference = _reference(key, built, dataset.sha256, cached=False)
+    reference.judgement.require_sound(request.dataset)
     request.require_supply(reference.eligible)
     return reference
 
@@ -255,6 +282,16 @@ def _build(
             f"{', '.join(request.plan.filled[:5])}{' …' if len(request.plan.filled) > 5 else ''}"
         )
     window = panel.windows[as_of]
+    judgement = judge_dataset(
+        dataset,
+        as_of,
+        request.lookback,
+        request.freshness,
+        request.judgement,
+        TseCalendar.load(),
+        JudgedFeatures(request.plan, panel.supply, request.features_mode),
+    )
+    warnings += judgement.warnings
     return store.write(
         PANELS,
         key,
@@ -273,6 +310,8 @@ def _build(
             filled_features=tuple(request.plan.filled),
             warnings=tuple(warnings),
             synthetic=dataset.synthetic,
+            judgement=judgement,
+            filled_share=filled_share(panel.supply),
         ).model_dump(mode="json"),
     )
 

@@ -12,6 +12,7 @@ import pandas as pd
 from apex_tasks.bundle import ResolvedBundle, open_checkpoint
 from apex_tasks.dataset.schema import CODE
 from apex_tasks.monthly.build_panel import PANELS, ROWS, WINDOW_START, PanelReference, read_windows
+from apex_tasks.refusal import Refusal
 from apex_tasks.settings import InferenceSettings
 from apex_tasks.store import Artifact, ArtifactReference, Store, content_key
 from apex_tasks.tables import parquet_bytes, read_table
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 SCORES = "scores"
 FORECASTS = "forecasts.parquet"
+MIN_SPREAD = 1e-6
+"""Largest over smallest score, as a share of their size, below which the differences are those of float32."""
 SCORES_FORMAT = 2
 """Raised with every change of the code after which the same panel and model give other scores."""
 
@@ -50,6 +53,7 @@ def infer(
     store: Store,
     settings: InferenceSettings,
     weights: Mapping[str, Tensor] | None = None,
+    least_distinct: float | None = None,
 ) -> ScoresReference:
     """Score the panel's windows, or find the scores in the store.
 
@@ -59,16 +63,20 @@ def infer(
         Threads and batch size; no part of the result.
     weights
         The verified checkpoint's tensors where the caller holds them; else the kept bundle is read.
+    least_distinct
+        Least share of scores that differ from all others; None: any scores are taken.
 
     Raises
     ------
     Refusal
-        The panel or the checkpoint was changed since its step, or a score is not finite.
+        The panel or the checkpoint was changed since its step, a score is not finite, or the scores hardly differ.
     """
     key = scores_key(bundle, panel)
     started = time.perf_counter()
     stored = store.find(SCORES, key)
     artifact = stored or _score(bundle, store.get(PANELS, panel.key), store, key, settings, weights)
+    if least_distinct is not None:
+        require_distinct(read_forecasts(artifact), bundle.horizon, least_distinct, panel.key)
     return ScoresReference(
         key=key,
         content_hash=artifact.content_hash,
@@ -86,6 +94,31 @@ def scores_key(bundle: ResolvedBundle, panel: PanelReference) -> str:
         checkpoint=bundle.checkpoint_sha256,
         model=bundle.model.model_dump(mode="json"),
     )
+
+
+def require_distinct(forecasts: pd.DataFrame, horizon: int, least: float, where: object) -> None:
+    """Refuse scores that hardly differ: the ties would be broken by Code, and the book be one of small codes.
+
+    Raises
+    ------
+    Refusal
+        Fewer than `least` of the scores are unlike all others, or they differ by no more than float32 rounds.
+    """
+    scores = forecasts[f"h{horizon}"].to_numpy()
+    if not len(scores):
+        return
+    _, counts = np.unique(scores, return_counts=True)
+    distinct = float((counts == 1).sum()) / len(scores)
+    spread, size = float(scores.max() - scores.min()), float(np.abs(scores).max())
+    if distinct < least or spread <= MIN_SPREAD * size:
+        raise Refusal(
+            "scores hardly differ between stocks",
+            expected=f"at least {least:.0%} of the scores unlike all others, and a spread that is no rounding",
+            received=f"{distinct:.0%} of {len(scores)}, spread {spread:.3g} around {size:.3g}",
+            where=where,
+            remedy="Look at the features that are missing or the same for all stocks (the panel's warnings), and at "
+            "the bundle's checkpoint.",
+        )
 
 
 def read_forecasts(artifact: Artifact) -> pd.DataFrame:

@@ -66,6 +66,7 @@ def plan_document(
             *_top_k_warnings(request, plan),
             *_order_warnings(plan.orders),
         ),
+        dataset_faults={kind: count for kind, count in panel.judgement.counts().items() if count},
         selection=_selection(plan),
         eligible_by_sector=_count_by_sector(plan.ranked, prices, request.as_of),
     )
@@ -97,6 +98,10 @@ def plan_metrics(
         cash_after_jpy=plan.orders.book.cash_jpy,
         non_finite_cells=panel.non_finite_cells,
         filled_features=len(panel.filled_features),
+        filled_share=panel.filled_share,
+        dataset_faults=len(panel.judgement.faults),
+        priced_stocks=panel.judgement.priced,
+        traded_stocks=panel.judgement.traded,
         score_best=float(scores[0]),
         score_worst=float(scores[-1]),
         score_std=float(scores.std()),

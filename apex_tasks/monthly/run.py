@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.freshness import check_freshness
+from apex_tasks.dataset.judgement.judge import PRICE_LOOKBACK, judge_dataset
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.market.calendar import TseCalendar
@@ -86,17 +87,21 @@ class MonthlyRun:
 
     @_measured
     def require_fresh_dataset(self) -> None:
-        """Refuse an incomplete dataset; under Airflow a sensor waits for it instead.
+        """Refuse an incomplete or unsound dataset; under Airflow a sensor waits for a complete one instead.
 
         Raises
         ------
         Refusal
-            The as-of session is missing or has too few rows.
+            The as-of session is missing or has too few rows, or prices, volumes or dates are not sound.
         """
         dataset = open_dataset(self.request.dataset)
         freshness = check_freshness(dataset, self.request.as_of, self.request.settings.freshness)
         if not freshness.ready:
             raise freshness.refusal()
+        settings = self.request.settings
+        judge_dataset(
+            dataset, self.request.as_of, PRICE_LOOKBACK, settings.freshness, settings.judgement, self.calendar
+        ).require_sound(self.request.dataset)
 
     @_measured
     def validate_bundle(self) -> str:
@@ -136,7 +141,11 @@ class MonthlyRun:
         """
         bundle = self._bundle(handshake)
         scores = infer(
-            bundle, PanelReference.model_validate(panel), self.store, self.request.settings.inference
+            bundle,
+            PanelReference.model_validate(panel),
+            self.store,
+            self.request.settings.inference,
+            least_distinct=self.request.settings.judgement.min_distinct_scores,
         )
         origin = "found in the store" if scores.cached else "computed"
         self.log(f"Scores of {scores.stocks} stocks {origin} in {scores.latency_ms:.0f} ms")

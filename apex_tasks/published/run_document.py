@@ -56,6 +56,10 @@ class RunMetrics(StoredDocument):
     cash_after_jpy: float
     non_finite_cells: int
     filled_features: int
+    filled_share: float | None = None
+    dataset_faults: int | None = None
+    priced_stocks: int | None = None
+    traded_stocks: int | None = None
     score_best: float
     score_worst: float
     score_std: float
@@ -108,6 +112,8 @@ class PlanDocument(StoredDocument):
         Thresholds that were broken without stopping the month.
     warnings
         What a reader of the book must know of the data.
+    dataset_faults
+        Count of each kind of fault that the dataset has and that is told; empty for a sound one.
     features_until
         Newest TSE session whose features reach a score of a stock with a row on every session: the as-of session, or
         earlier where the model's patches do not reach the newest rows. None in months of 1.0.0.
@@ -122,6 +128,7 @@ class PlanDocument(StoredDocument):
     metrics: RunMetrics
     alerts: tuple[Alert, ...]
     warnings: tuple[str, ...]
+    dataset_faults: dict[str, int] = Field(default_factory=dict)
     selection: SelectionRecord
     eligible_by_sector: dict[str, int]
 

@@ -11,7 +11,7 @@ from apex_tasks.settings.choices import (
     Severity,
     Timing,
 )
-from apex_tasks.settings.faults import Fault
+from apex_tasks.settings.faults import WAITED_FOR, Fault
 from apex_tasks.settings.loading import (
     SETTINGS_FILE_VARIABLE,
     ApexSettings,
@@ -40,6 +40,7 @@ from apex_tasks.settings.sections import (
 
 __all__ = [
     "SETTINGS_FILE_VARIABLE",
+    "WAITED_FOR",
     "AlertThreshold",
     "ApexSettings",
     "BundleLimits",

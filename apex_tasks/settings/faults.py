@@ -8,9 +8,6 @@ from enum import StrEnum
 class Fault(StrEnum):
     """One kind of fault; the value is its name in settings, run.json and metrics."""
 
-    ROWS_MISSING = "rows_missing"
-    """The as-of session has too few rows."""
-
     PRICES_MISSING = "prices_missing"
     """Too few stocks have a close on the as-of session."""
 
@@ -65,7 +62,6 @@ class Fault(StrEnum):
 
 WAITED_FOR = frozenset(
     {
-        Fault.ROWS_MISSING,
         Fault.PRICES_MISSING,
         Fault.VOLUMES_MISSING,
         Fault.FEATURES_LATE,
@@ -73,15 +69,3 @@ WAITED_FOR = frozenset(
     }
 )
 """A delivery under way looks like these: the sensor waits. All others a later look does not mend."""
-TOLD = frozenset(
-    {
-        Fault.FEATURES_EMPTY,
-        Fault.FEATURES_THIN,
-        Fault.SESSIONS_THIN,
-        Fault.EARLIER_SESSIONS_REPEATED,
-        Fault.CLOSES_MOVED,
-        Fault.ADJUSTMENTS_CONTRADICTED,
-        Fault.STOCK_TURNOVER_MISMATCHED,
-    }
-)
-"""These are told, and stop a month only where a name in question is held or ordered; all others stop it."""

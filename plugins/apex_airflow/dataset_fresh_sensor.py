@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 class DatasetFreshSensor(BaseSensorOperator):
-    """Waits until the as-of session is in the dataset with enough rows.
+    """Waits until the as-of session is in the dataset with enough rows, closes and volumes of its own.
 
-    A missing or unreadable file counts as "not yet": deliveries are often copied while the sensor looks. What is
+    A missing or unreadable file counts as "not yet": deliveries are often copied while the sensor looks. A fault that
+    no later look mends, such as shifted dates, fails the task at once. What is
     missing, and since when, is stored in its XCom `waiting`, for deadlines that pass between two looks. On timeout
     the task fails with the same.
     """
@@ -26,20 +27,36 @@ class DatasetFreshSensor(BaseSensorOperator):
     _refusal: DatasetLate
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once at the parquet footer and the rows per day near the as-of session."""
+        """Look once at the prices, volumes and dates up to the as-of session; no feature is decoded."""
         from apex_tasks.dataset.freshness import check_freshness
+        from apex_tasks.dataset.judgement.judge import PRICE_LOOKBACK, judge_dataset
         from apex_tasks.dataset.schema import open_dataset
+        from apex_tasks.market.calendar import TseCalendar
         from apex_tasks.monthly.admission import require_newest
         from apex_tasks.store import Store
 
         with fail_on_refusal():
             request = run_request_from(context)
             require_newest(request, Store(request.settings.home))
+            settings = request.settings
         try:
-            state = check_freshness(open_dataset(request.dataset), request.as_of, request.settings.freshness)
-            refusal = None if state.ready else state.refusal()
+            dataset = open_dataset(request.dataset)
+            state = check_freshness(dataset, request.as_of, settings.freshness)
+            judgement = judge_dataset(
+                dataset,
+                request.as_of,
+                PRICE_LOOKBACK,
+                settings.freshness,
+                settings.judgement,
+                TseCalendar.load(),
+            )
+            refusal = state.refusal() if not state.ready else judgement.refusal(request.dataset)
+            waits = not state.ready or judgement.may_mend_itself
         except Refusal as unreadable:
-            refusal = unreadable
+            refusal, waits = unreadable, True
+        if refusal is not None and not waits:
+            with fail_on_refusal():
+                raise refusal
         if refusal is not None:
             self._refusal = _awaited(refusal, context)
             self.log.info("Waiting: %s", self._refusal)

@@ -1,4 +1,4 @@
-"""Completeness by what trades: which sessions are there, and whether they have rows, closes and volumes of their own."""
+"""Completeness by what trades: which sessions are there, with rows, closes and volumes of their own."""
 
 from __future__ import annotations
 
@@ -27,13 +27,17 @@ def judge_completeness(
     days = np.array([days_since_epoch(day) for day in sessions], dtype=np.int32)
     there = np.isin(rows.days, days)
     position = np.searchsorted(days, rows.days[there])
-    counted = {
-        "rows": _counts(position, np.ones(len(position), bool), len(days)),
-        "closes": _counts(position, np.isfinite(rows.close[there]), len(days)),
-        "volumes": _counts(position, np.isfinite(rows.volume[there]), len(days)),
-    }
-    yield from _judge_as_of(counted, freshness, settings, sessions[-1])
-    yield from _judge_earlier(counted["rows"], counted["closes"], sessions, settings)
+    every = _counts(position, np.ones(len(position), bool), len(days))
+    closes = _counts(position, np.isfinite(rows.close[there]), len(days))
+    volumes = _counts(position, np.isfinite(rows.volume[there]), len(days))
+    trailing, as_of = freshness.trailing_sessions, sessions[-1]
+    yield from _judge_as_of(
+        Fault.PRICES_MISSING, "closes", closes, settings.min_priced_ratio, trailing, as_of
+    )
+    yield from _judge_as_of(
+        Fault.VOLUMES_MISSING, "volumes", volumes, settings.min_traded_ratio, trailing, as_of
+    )
+    yield from _judge_earlier(every, closes, sessions, settings)
 
 
 def judge_calendar(rows: MarketRows, sessions: Sequence[dt.date]) -> Iterator[FoundFault]:
@@ -88,8 +92,8 @@ def judge_repetition(
                 fault=fault,
                 count=len(found),
                 stops=fault is Fault.SESSION_REPEATED,
-                told=f"{repeated[worst]} of {pairs[worst]} stocks have on {sessions[worst]} the close and the volume of "
-                f"the session before, at most {settings.max_repeated_share:.0%} may"
+                told=f"{repeated[worst]} of {pairs[worst]} stocks have on {sessions[int(worst)]} the close and "
+                f"volume of the session before, at most {settings.max_repeated_share:.0%} may"
                 + (f"; so do {len(found) - 1} other sessions" if len(found) > 1 else ""),
             )
 
@@ -99,24 +103,19 @@ def _counts(position: npt.NDArray[np.integer], counted: npt.NDArray[np.bool_], s
 
 
 def _judge_as_of(
-    counted: dict[str, Counts], freshness: FreshnessSettings, settings: JudgementSettings, as_of: dt.date
+    fault: Fault, what: str, counts: Counts, least: float, trailing: int, as_of: dt.date
 ) -> Iterator[FoundFault]:
-    for fault, what, least in (
-        (Fault.ROWS_MISSING, "rows", freshness.min_row_ratio),
-        (Fault.PRICES_MISSING, "closes", settings.min_priced_ratio),
-        (Fault.VOLUMES_MISSING, "volumes", settings.min_traded_ratio),
-    ):
-        before = counted[what][:-1]
-        usual = before[before > 0][-freshness.trailing_sessions :]
-        median = float(np.median(usual)) if len(usual) else 0.0
-        received = int(counted[what][-1])
-        if received == 0 or received < least * median:
-            yield FoundFault(
-                fault=fault,
-                count=int(median) - received if median else 1,
-                stops=True,
-                told=f"{received} {what} on {as_of}, at least {least:.0%} of the trailing median of {median:g} expected",
-            )
+    before = counts[:-1]
+    usual = before[before > 0][-trailing:]
+    median = float(np.median(usual)) if len(usual) else 0.0
+    received = int(counts[-1])
+    if received == 0 or received < least * median:
+        yield FoundFault(
+            fault=fault,
+            count=max(1, round(median) - received),
+            stops=True,
+            told=f"{received} {what} on {as_of}, at least {least:.0%} of the trailing median {median:g} expected",
+        )
 
 
 def _judge_earlier(
@@ -142,6 +141,6 @@ def _judge_earlier(
             fault=Fault.SESSIONS_THIN,
             count=len(thin),
             stops=False,
-            told=f"{len(thin)} sessions have fewer than {settings.min_session_ratio:.0%} of the usual {median:g} closes: "
-            f"{shown(f'{sessions[int(at)]} ({closes[at]})' for at in thin)}",
+            told=f"{len(thin)} sessions have less than {settings.min_session_ratio:.0%} of the usual {median:g} "
+            f"closes: {shown(f'{sessions[int(at)]} ({closes[at]})' for at in thin)}",
         )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from apex_tasks.frozen_model import FrozenModel
 from apex_tasks.refusal import Refusal
-from apex_tasks.settings import Fault
+from apex_tasks.settings import WAITED_FOR, Fault
 
 SHOWN = 5
 REMEDY = "Repair the delivery; docs/runbook.md#dataset-is-refused tells what each fault means and how to accept one."
@@ -81,6 +81,23 @@ class DatasetJudgement(FrozenModel):
         faults = sorted((*self.faults, fault), key=lambda found: order.index(found.fault))
         return self.model_copy(update={"faults": tuple(faults)})
 
+    @property
+    def may_mend_itself(self) -> bool:
+        """Whether all that stops a month is what a delivery under way looks like."""
+        return all(fault.fault in WAITED_FOR for fault in self.stopping)
+
+    def refusal(self, where: object) -> Refusal | None:
+        """The refusal that names every fault for which a month is refused; None where there is none."""
+        if not self.stopping:
+            return None
+        return Refusal(
+            f"dataset is not sound for the as-of session {self.as_of}",
+            expected="a delivery without these faults",
+            received="; ".join(str(fault) for fault in self.stopping),
+            where=where,
+            remedy=REMEDY,
+        )
+
     def require_sound(self, where: object) -> None:
         """Refuse a dataset with a fault that stops a month.
 
@@ -89,14 +106,9 @@ class DatasetJudgement(FrozenModel):
         Refusal
             Names every such fault.
         """
-        if self.stopping:
-            raise Refusal(
-                f"dataset is not sound for the as-of session {self.as_of}",
-                expected="a delivery without these faults",
-                received="; ".join(str(fault) for fault in self.stopping),
-                where=where,
-                remedy=REMEDY,
-            )
+        refusal = self.refusal(where)
+        if refusal is not None:
+            raise refusal
 
     def require_sound_names(self, codes: Collection[str], where: object) -> None:
         """Refuse a book or orders with a name whose prices are in question.

@@ -36,6 +36,31 @@ class FeatureSupply:
     varies: npt.NDArray[np.bool_]
 
 
+class SupplyCounts:
+    """Counts a supply while the days of a panel pass by."""
+
+    def __init__(self, n_features: int) -> None:
+        self._stocks: dict[dt.date, int] = {}
+        self._present: dict[dt.date, npt.NDArray[np.int64]] = {}
+        self._varies = np.zeros(n_features, dtype=np.bool_)
+
+    def add(self, day: dt.date, features: npt.NDArray[np.floating]) -> None:
+        """Count one day's values, ``(n_features, n_stocks)``, missing ones NaN or infinite."""
+        finite = np.isfinite(features)
+        self._stocks[day] = features.shape[1]
+        self._present[day] = np.count_nonzero(finite, axis=1)
+        # Nearly all features are known to vary after the first day; only the others are compared again.
+        same = np.flatnonzero(~self._varies & (self._present[day] > 1))
+        if len(same):
+            values, there = features[same], finite[same]
+            first = values[np.arange(len(same)), there.argmax(axis=1)]
+            self._varies[same] = ((values != first[:, None]) & there).any(axis=1)
+
+    def supply(self) -> FeatureSupply:
+        """What was counted so far."""
+        return FeatureSupply(self._stocks, self._present, self._varies)
+
+
 def judge_features(
     supply: FeatureSupply,
     plan: FeaturePlan,
@@ -74,13 +99,13 @@ def judge_features(
         )
     gaps = rise[:-1] > settings.max_null_rise
     if gaps.any():
-        cells = np.argwhere(gaps)
+        cells, affected = np.argwhere(gaps), int(gaps.any(axis=0).sum())
         yield FoundFault(
             fault=Fault.FEATURES_THIN,
             count=int(gaps.any(axis=1).sum()),
             stops=False,
-            told=f"{int(gaps.any(axis=1).sum())} earlier sessions lack values of {int(gaps.any(axis=0).sum())} features that "
-            f"others have: {shown(f'{names[feature]} on {days[day]}' for day, feature in cells[:6])}",
+            told=f"{int(gaps.any(axis=1).sum())} earlier sessions lack values of {affected} features "
+            f"that others have: {shown(f'{names[feature]} on {days[day]}' for day, feature in cells[:6])}",
         )
 
 
@@ -108,7 +133,7 @@ def _empty(
         fault=Fault.FEATURES_EMPTY,
         count=int(missing.sum()),
         stops=mode is FeaturesMode.STRICT or bool(never_filled),
-        told=f"{int(without.sum())} features have no value and {int(constant.sum())} the same for all stocks on every "
-        f"session that the model reads: {shown(never_filled or names[missing])}"
+        told=f"{int(without.sum())} features have no value and {int(constant.sum())} the same for all stocks on "
+        f"every session that the model reads: {shown(never_filled or names[missing])}"
         + ("; returns, targets and labels are never filled with zero" if never_filled else ""),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,37 +17,48 @@ from apex_tasks.dataset.judgement.market_rows import MarketRows, read_market_row
 from apex_tasks.dataset.judgement.price_moves import judge_moves, judge_turnover
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, days_since_epoch
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.settings import ApexSettings, Fault, JudgementSettings, Market
+from apex_tasks.settings import Fault, FeaturesMode, FreshnessSettings, JudgementSettings, Market
 
+PRICE_LOOKBACK = 180
+"""Sessions that are judged where no bundle says how many its model reads."""
 _TSE_CODE = re.compile(r"[0-9A-Z]{4,5}")
+
+
+@dataclass(frozen=True)
+class JudgedFeatures:
+    """The features that a bundle asks for, what there is of them, and what happens to those that are missing."""
+
+    plan: FeaturePlan
+    supply: FeatureSupply
+    mode: FeaturesMode
 
 
 def judge_dataset(
     dataset: DatasetFile,
     as_of: dt.date,
     lookback: int,
-    settings: ApexSettings,
+    freshness: FreshnessSettings,
+    rules: JudgementSettings,
     calendar: TseCalendar,
-    features: tuple[FeaturePlan, FeatureSupply] | None = None,
+    features: JudgedFeatures | None = None,
 ) -> DatasetJudgement:
     """Judge what a month on `as_of` rests on: the as-of session and the `lookback` sessions up to it.
 
     Parameters
     ----------
     features
-        The plan, and what the panel's builder counted of it; None judges prices, volumes and dates alone.
+        What the panel's builder counted; None judges prices, volumes and dates alone.
 
     Raises
     ------
     Refusal
         The file cannot be read, or is another one by now.
     """
-    rules = settings.judgement
     first = _first_day(as_of, lookback, rules.market, calendar)
     rows = read_market_rows(dataset, first, as_of)
     sessions = _sessions(rows, first, as_of, rules.market, calendar)[-lookback:]
     today = rows.days == days_since_epoch(as_of)
-    faults = [_with_severity(fault, rules) for fault in _faults(rows, sessions, settings, features)]
+    faults = [_with_severity(fault, rules) for fault in _faults(rows, sessions, freshness, rules, features)]
     judgement = DatasetJudgement(
         as_of=as_of,
         sessions=len(sessions),
@@ -63,11 +75,11 @@ def judge_dataset(
 def _faults(
     rows: MarketRows,
     sessions: Sequence[dt.date],
-    settings: ApexSettings,
-    features: tuple[FeaturePlan, FeatureSupply] | None,
+    freshness: FreshnessSettings,
+    rules: JudgementSettings,
+    features: JudgedFeatures | None,
 ) -> Iterator[FoundFault]:
-    rules = settings.judgement
-    yield from judge_completeness(rows, sessions, settings.freshness, rules)
+    yield from judge_completeness(rows, sessions, freshness, rules)
     if rules.market is Market.TSE:
         yield from judge_calendar(rows, sessions)
         yield from _judge_codes(rows)
@@ -75,8 +87,7 @@ def _faults(
     yield from judge_moves(rows, sessions, rules)
     yield from judge_turnover(rows, sessions[-1], rules)
     if features is not None:
-        plan, supply = features
-        yield from judge_features(supply, plan, sessions, settings.ranking.features_mode, rules)
+        yield from judge_features(features.supply, features.plan, sessions, features.mode, rules)
 
 
 def _judge_codes(rows: MarketRows) -> Iterator[FoundFault]:

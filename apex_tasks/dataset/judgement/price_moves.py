@@ -32,9 +32,9 @@ def judge_moves(
 ) -> Iterator[FoundFault]:
     """Compare every close with the one before it, on the basis that the file itself gives.
 
-    The base price is the close before, times AdjustmentFactor or the step of AdjustmentClose / Close; where the file has
-    both, either may explain a move. A close is in question when it is further from the base than the daily limit
-    (docs/dataset.md; four times that after a move by the whole limit), plus what rounding of the adjusted closes hides.
+    The base price is the close before, times AdjustmentFactor or the step of AdjustmentClose / Close; where the file
+    has both, either may explain a move. A close is in question when it is further from the base than the daily limit
+    (docs/dataset.md; four times that after a move by the whole limit), plus what rounding of adjusted closes hides.
     """
     priced = np.flatnonzero(np.isfinite(rows.close))
     now, before = priced[1:], priced[:-1]
@@ -51,8 +51,8 @@ def judge_moves(
             fault=Fault.CLOSES_MOVED,
             count=len(hit),
             stops=False,
-            told=f"{len(hit)} closes of {len(rows.names(hit))} stocks are beyond the daily limit and nothing in the file "
-            f"explains it: {shown(_described(rows, move, moves.base[at]) for at, move in _first(in_question, now))}",
+            told=f"{len(hit)} closes of {len(rows.names(hit))} stocks are beyond the daily limit, unexplained by the "
+            f"file: {shown(_described(rows, move, moves.base[at]) for at, move in _first(in_question, now))}",
             codes=rows.names(hit),
         )
     contradicted = moves.contradicted() & ~np.asarray(accepted)
@@ -62,8 +62,8 @@ def judge_moves(
             fault=Fault.ADJUSTMENTS_CONTRADICTED,
             count=len(hit),
             stops=False,
-            told=f"AdjustmentClose of {len(rows.names(hit))} stocks contradicts AdjustmentFactor, or steps for one session: "
-            f"{shown(f'{rows.codes[rows.stock[at]]} {day_from_epoch(rows.days[at])}' for at in hit[:6])}",
+            told=f"AdjustmentClose of {len(rows.names(hit))} stocks contradicts AdjustmentFactor, or steps for one "
+            f"session: {shown(f'{rows.codes[rows.stock[at]]} {day_from_epoch(rows.days[at])}' for at in hit[:6])}",
             codes=rows.names(hit),
         )
 
@@ -82,8 +82,8 @@ def judge_turnover(rows: MarketRows, as_of: dt.date, settings: JudgementSettings
             fault=Fault.TURNOVER_MISMATCHED,
             count=len(ratio),
             stops=True,
-            told=f"TurnoverValue is {median:.3g} times Volume x Close (median of {len(ratio)} stocks on {as_of}), expected "
-            f"{low:.2f} to {high:.2f}: a unit is wrong, or columns are exchanged",
+            told=f"TurnoverValue is {median:.3g} times Volume x Close (median of {len(ratio)} stocks on {as_of}), "
+            f"expected {low:.2f} to {high:.2f}: a unit is wrong, or columns are exchanged",
         )
         return
     odd = np.flatnonzero((ratio < low) | (ratio > high))
@@ -93,7 +93,7 @@ def judge_turnover(rows: MarketRows, as_of: dt.date, settings: JudgementSettings
             fault=Fault.STOCK_TURNOVER_MISMATCHED,
             count=len(names),
             stops=False,
-            told=f"TurnoverValue of {len(names)} stocks is not within {low:.2f} to {high:.2f} times Volume x Close on "
+            told=f"TurnoverValue of {len(names)} stocks is not {low:.2f} to {high:.2f} times Volume x Close on "
             f"{as_of}: {shown(names)}",
             codes=names,
         )
@@ -195,8 +195,9 @@ def _market_moved(
             fault=Fault.MARKET_MOVED,
             count=int(many.sum()),
             stops=True,
-            told=f"{counts[worst]} of {of[worst]} closes moved beyond the daily limit on {day_from_epoch(days[worst])}, at "
-            f"most {settings.max_moved_share:.0%} may: a unit changed, or an adjustment is missing",
+            told=f"{counts[worst]} of {of[worst]} closes moved beyond the daily limit on "
+            f"{day_from_epoch(days[worst])}, at most {settings.max_moved_share:.0%} may: a unit changed, or "
+            "an adjustment is missing",
         )
 
 
