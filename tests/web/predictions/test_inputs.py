@@ -10,7 +10,7 @@ import pytest
 from apex_tasks.refusal import Refusal
 from apex_tasks.web.predictions.inputs import InputSource, ServedInputs
 from tests.support import bundle_factory
-from tests.support.small_market import CALENDAR, LAST_SESSION, SmallMarket, small_settings
+from tests.support.small_market import CALENDAR, LAST_SESSION, SmallMarket, market_bundle, small_settings
 
 
 def read(market: SmallMarket, model: Path, config: Path | None = None) -> ServedInputs:
