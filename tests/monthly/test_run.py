@@ -27,6 +27,7 @@ from tests.support.small_market import (
     SEPTEMBER,
     SmallMarket,
     home_after,
+    market_bundle,
     month,
     portfolio,
     published_bytes,
@@ -115,7 +116,7 @@ def test_a_dry_run_publishes_nothing(market: SmallMarket, chain: Path, tmp_path:
 def test_an_archive_gives_the_same_bytes_as_its_folder(
     market: SmallMarket, chain: Path, tmp_path: Path
 ) -> None:
-    archive = bundle_factory.Draft().archive(tmp_path / "bundle.tar.gz")
+    archive = market_bundle().archive(tmp_path / "bundle.tar.gz")
     run(market, tmp_path / "home", JULY, bundle=str(archive), cold_start=True)
     assert results(tmp_path / "home", JULY) == results(chain, JULY)
 

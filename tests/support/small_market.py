@@ -92,17 +92,21 @@ def write_table(table: pa.Table, out: Path) -> Path:
     return out
 
 
-def make_market(folder: Path) -> SmallMarket:
-    """Write `dataset.parquet` and the bundle `bundle/`."""
-    dataset = write_table(_random_table(), folder / "dataset.parquet")
+def market_bundle() -> bundle_factory.Draft:
+    """The bundle, tested after its training, with a claim beyond anything that a live book does."""
     draft = bundle_factory.Draft()
-    # Tested after the training, and beyond anything that a live book does.
     draft.manifest["training_period"] = ["2014-01-06", "2023-12-29"]
     draft.manifest["performance_benchmarks"] = {
         "sharpe_ratio": SHARPE_CLAIMED,
         "backtest_period": "2024-01-04 to 2025-06-30",
     }
-    return SmallMarket(dataset, draft.folder(folder / "bundle"))
+    return draft
+
+
+def make_market(folder: Path) -> SmallMarket:
+    """Write `dataset.parquet` and the bundle `bundle/`."""
+    dataset = write_table(_random_table(), folder / "dataset.parquet")
+    return SmallMarket(dataset, market_bundle().folder(folder / "bundle"))
 
 
 def _random_table() -> pa.Table:

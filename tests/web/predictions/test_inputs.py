@@ -10,7 +10,7 @@ import pytest
 from apex_tasks.refusal import Refusal
 from apex_tasks.web.predictions.inputs import InputSource, ServedInputs
 from tests.support import bundle_factory
-from tests.support.small_market import CALENDAR, LAST_SESSION, SmallMarket, small_settings
+from tests.support.small_market import CALENDAR, LAST_SESSION, SmallMarket, market_bundle, small_settings
 
 
 def read(market: SmallMarket, model: Path, config: Path | None = None) -> ServedInputs:
@@ -20,7 +20,7 @@ def read(market: SmallMarket, model: Path, config: Path | None = None) -> Served
 def test_a_folder_an_archive_and_its_checkpoint_mean_the_same_bundle(
     market: SmallMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive = bundle_factory.Draft().archive(tmp_path / "bundle.tar.gz")
+    archive = market_bundle().archive(tmp_path / "bundle.tar.gz")
     whole = read(market, market.bundle)
     assert whole.sessions[-1] == whole.default == whole.last_day == LAST_SESSION
     assert read(market, archive).bundle.bundle_sha256 == whole.bundle.bundle_sha256
