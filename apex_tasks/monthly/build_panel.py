@@ -11,6 +11,7 @@ import pandas as pd
 
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.bundle.supply import require_supply
+from apex_tasks.dataset.code_histories import new_history_warning
 from apex_tasks.dataset.features.feature_plan import FeaturePlan
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.keys import scan_keys
@@ -92,6 +93,8 @@ class PanelRequest(FrozenModel):
         Fewest eligible stocks that the bundle accepts.
     freshness
         When the as-of session counts as complete.
+    new_history_after_sessions
+        When a code that comes back is another stock, see `dataset.code_histories`.
     """
 
     as_of: dt.date
@@ -102,6 +105,7 @@ class PanelRequest(FrozenModel):
     clip_sigma: float
     min_stocks_per_day: int
     freshness: FreshnessSettings
+    new_history_after_sessions: int
 
     @classmethod
     def of(cls, bundle: ResolvedBundle, dataset: str, as_of: dt.date, settings: ApexSettings) -> Self:
@@ -115,6 +119,7 @@ class PanelRequest(FrozenModel):
             clip_sigma=bundle.clip_sigma,
             min_stocks_per_day=bundle.min_stocks_per_day,
             freshness=settings.freshness,
+            new_history_after_sessions=settings.ranking.new_history_after_sessions,
         )
 
     def key(self, dataset_sha256: str) -> str:
@@ -128,6 +133,7 @@ class PanelRequest(FrozenModel):
             normalization=self.normalization,
             clip_sigma=self.clip_sigma,
             freshness=self.freshness.model_dump(mode="json"),
+            new_history_after_sessions=self.new_history_after_sessions,
             price_history_days=PRICE_HISTORY_DAYS,
             files=PANEL_FILES,
         )
@@ -232,6 +238,11 @@ def _build(
     if not freshness.ready:
         gap = freshness.refusal()
         warnings.append(f"{gap.what}: expected {gap.expected}, received {gap.received}")
+    keys = scan_keys(dataset, as_of, new_history_after=request.new_history_after_sessions)
+    if begun_again := keys.begun_again(as_of, request.lookback):
+        warnings.append(
+            new_history_warning(begun_again, request.new_history_after_sessions, request.lookback)
+        )
     panel = build_windows(
         dataset,
         request.plan,
@@ -239,7 +250,7 @@ def _build(
         lookback=request.lookback,
         normalization=request.normalization,
         clip_sigma=request.clip_sigma,
-        keys=scan_keys(dataset, as_of),
+        keys=keys,
         progress=progress,
     )
     names = [source.feature for source in request.plan.sources]
