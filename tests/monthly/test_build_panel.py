@@ -24,6 +24,7 @@ from tests.support.small_market import (
     portfolio,
     run,
     small_settings,
+    with_absences,
     write_table,
 )
 
@@ -75,15 +76,6 @@ def test_an_incomplete_dataset_is_refused_before_anything_else(market: SmallMark
     with pytest.raises(Refusal) as refused:
         run(market, tmp_path, OCTOBER, dataset=str(missing), cold_start=True)
     assert refused.value.what == f"dataset has no rows for the as-of session {AS_OF[OCTOBER]}"
-
-
-def with_absences(market: SmallMarket, out: Path, missing: dict[str, int]) -> Path:
-    """The market without some stocks' rows from its 41st session on, for a number of sessions."""
-    sessions = np.unique(market.dates)
-    gone = np.zeros(len(market.dates), dtype=bool)
-    for code, number in missing.items():
-        gone |= (market.codes == code) & np.isin(market.dates, sessions[40 : 40 + number])
-    return write_table(market.table.filter(pa.array(~gone)), out)
 
 
 def test_a_code_that_comes_back_begins_a_new_history(market: SmallMarket, tmp_path: Path) -> None:
