@@ -158,7 +158,16 @@ def open_market(
     bundle = resolve_bundle(files, request.dataset, request.settings)
     checkpoint = load_checkpoint(files.contents[bundle.checkpoint_path], bundle.checkpoint_path)
     dataset = open_dataset(request.dataset, numeric=bundle.plan.columns)
-    forecaster = Forecaster(bundle, checkpoint.state_dict, dataset, request.end, request.settings, progress)
+    live = request.timing is Timing.LIVE
+    forecaster = Forecaster(
+        bundle,
+        checkpoint.state_dict,
+        dataset,
+        request.end,
+        request.settings,
+        progress,
+        new_history_after=request.settings.ranking.new_history_after_sessions if live else None,
+    )
     return Market(request, bundle, dataset, forecaster, bundle.selection, calendar, progress)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.bundle.supply import require_supply
+from apex_tasks.dataset.code_histories import new_history_warning
 from apex_tasks.dataset.keys import RowKeys, scan_keys
 from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.progress import ReportProgress
@@ -42,6 +43,8 @@ class Forecaster:
         Normalization, horizon, batch size.
     progress
         Called with (description, done, total).
+    new_history_after
+        When a code that comes back is another stock, see `dataset.code_histories`; None: never, as in v0.1.0.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class Forecaster:
         last: dt.date,
         settings: ApexSettings,
         progress: ReportProgress | None = None,
+        *,
+        new_history_after: int | None,
     ) -> None:
         self._bundle = bundle
         self._state_dict = state_dict
@@ -59,6 +64,7 @@ class Forecaster:
         self._last = last
         self._settings = settings
         self._progress = progress
+        self._new_history_after = new_history_after
         self._forecasts: dict[dt.date, pd.DataFrame] = {}
         self.non_finite_cells = 0
         """NaN and infinite cells treated as missing in the panels built so far."""
@@ -66,7 +72,7 @@ class Forecaster:
     @cached_property
     def keys(self) -> RowKeys:
         """Keys of all rows up to the last session."""
-        return scan_keys(self._dataset, self._last)
+        return scan_keys(self._dataset, self._last, new_history_after=self._new_history_after)
 
     @cached_property
     def days(self) -> list[dt.date]:
@@ -98,6 +104,10 @@ class Forecaster:
             warnings.append(f"{len(filled)} features are not in the dataset and were fed as 0")
         if cells := self.non_finite_cells:
             warnings.append(f"{cells} NaN or infinite cells of features were treated as missing")
+        lookback = self._bundle.lookback
+        begun_again = {code for day in self._forecasts for code in self.keys.begun_again(day, lookback)}
+        if begun_again and self._new_history_after is not None:
+            warnings.append(new_history_warning(sorted(begun_again), self._new_history_after, lookback))
         return warnings
 
     def prepare(self, sessions: Iterable[dt.date]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from apex_tasks.dataset.code_histories import history_numbers
 from apex_tasks.dataset.schema import CODE, DATE, DatasetFile, dates_as_days, day_from_epoch, days_since_epoch
 from apex_tasks.refusal import Refusal
 
@@ -28,7 +29,9 @@ class RowKeys:
     group, row_in_group : (n_rows,) int32
         Position of the row in the file.
     age : (n_rows,) int64
-        How many rows the same stock has before this one.
+        How many rows of its history the same stock has before this one, see `dataset.code_histories`.
+    later_history : (n_rows,) bool
+        The code has an earlier history, whose rows do not count in `age`.
     """
 
     codes: npt.NDArray[np.str_]
@@ -37,14 +40,27 @@ class RowKeys:
     group: npt.NDArray[np.int32]
     row_in_group: npt.NDArray[np.int32]
     age: npt.NDArray[np.int64]
+    later_history: npt.NDArray[np.bool_]
 
     def on(self, day: dt.date) -> npt.NDArray[np.int64]:
         """Positions of the rows of one day, by Code."""
         return np.flatnonzero(self.days == days_since_epoch(day))
 
+    def begun_again(self, day: dt.date, lookback: int) -> list[str]:
+        """Codes with a row on a day whose window, because of a new history, is not full, ascending."""
+        rows = self.on(day)
+        short = self.later_history[rows] & (self.age[rows] < lookback - 1)
+        return [str(code) for code in self.codes[self.code_index[rows[short]]]]
 
-def scan_keys(dataset: DatasetFile, last: dt.date) -> RowKeys:
+
+def scan_keys(dataset: DatasetFile, last: dt.date, *, new_history_after: int | None = None) -> RowKeys:
     """Read the keys of all rows dated `last` or earlier; later rows are not looked at.
+
+    Parameters
+    ----------
+    new_history_after
+        Sessions of the dataset without a row from which on a code that comes back is another stock; None: never, as
+        in v0.1.0.
 
     Raises
     ------
@@ -77,13 +93,15 @@ def scan_keys(dataset: DatasetFile, last: dt.date) -> RowKeys:
     order = _order_by_code_then_day(code_index, all_days)
     code_index, all_days = code_index[order], all_days[order]
     _refuse_duplicates(dataset, names[by_name], code_index, all_days)
+    history = history_numbers(code_index, all_days, new_history_after)
     return RowKeys(
         names[by_name],
         code_index,
         all_days,
         _concatenate(groups)[order],
         _concatenate(rows_in_group)[order],
-        _age_within_code(code_index),
+        _rows_before(history),
+        _first_of(history, code_index) != history,
     )
 
 
@@ -119,11 +137,16 @@ def _order_by_code_then_day(
     return np.argsort(small, kind="stable")  # radix sort for 16 bits
 
 
-def _age_within_code(code_index: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    position = np.arange(len(code_index), dtype=np.int64)
-    is_first = np.ones(len(code_index), dtype=np.bool_)
-    is_first[1:] = code_index[1:] != code_index[:-1]
-    return position - np.maximum.accumulate(np.where(is_first, position, 0))
+def _rows_before(history: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many rows of the same history stand before each row."""
+    return np.arange(len(history), dtype=np.int64) - _first_of(np.arange(len(history)), history)
+
+
+def _first_of(values: npt.NDArray[np.int64], runs: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """The value at the first row of each row's run of equal numbers; values that ascend."""
+    is_first = np.ones(len(runs), dtype=np.bool_)
+    is_first[1:] = runs[1:] != runs[:-1]
+    return np.maximum.accumulate(np.where(is_first, values, 0))
 
 
 def _refuse_duplicates(

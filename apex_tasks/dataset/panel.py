@@ -87,7 +87,8 @@ def build_panel(
     Parameters
     ----------
     keys
-        Result of `scan_keys` for the last date, when the caller has it already.
+        Result of `scan_keys` for the last date, when the caller has it already, or where a window may not reach from
+        one history of a code into the next; by default it may, as in v0.1.0.
 
     Returns
     -------

@@ -9,7 +9,9 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
+from apex_tasks.dataset.code_histories import NEW_HISTORY_AFTER_SESSIONS
 from apex_tasks.dataset.features.feature_plan import FeaturePlan
+from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.panel import build_panel
 from apex_tasks.dataset.prices.forward_returns import read_held_returns
 from apex_tasks.dataset.progress import ReportProgress
@@ -63,7 +65,13 @@ def rank_ic_by_date(
         Last session whose prices may enter a return; stocks whose return ends later are left out.
     """
     panel = build_panel(
-        dataset, plan, dates, lookback=shape.lookback, normalization=Normalization.CSZ, clip_sigma=clip_sigma
+        dataset,
+        plan,
+        dates,
+        lookback=shape.lookback,
+        normalization=Normalization.CSZ,
+        clip_sigma=clip_sigma,
+        keys=scan_keys(dataset, max(dates), new_history_after=NEW_HISTORY_AFTER_SESSIONS),
     )
     returns = read_held_returns(dataset, (horizon,), last)
     column = shape.horizons.index(horizon)

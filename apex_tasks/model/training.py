@@ -14,7 +14,9 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from apex_tasks.dataset.code_histories import NEW_HISTORY_AFTER_SESSIONS
 from apex_tasks.dataset.features.feature_plan import FeaturePlan
+from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.normalization import cross_sectional_zscore
 from apex_tasks.dataset.panel import Panel, build_panel
 from apex_tasks.dataset.prices.forward_returns import ForwardReturns, read_forward_returns
@@ -101,7 +103,8 @@ def train(
 
     For each train date and horizon h, the target is the return from a stock's row of that date to its own
     h-th row after it, z-scored over the stocks of the date. Prices after `train_end` are not read, so no
-    target can reach past it; a window without all its targets is left out.
+    target can reach past it; a window without all its targets is left out. Neither window nor target reaches from one
+    history of a code into the next, see `dataset.code_histories`.
 
     Parameters
     ----------
@@ -134,6 +137,7 @@ def train(
         lookback=shape.lookback,
         normalization=settings.normalization,
         clip_sigma=settings.clip_sigma,
+        keys=scan_keys(dataset, max(train_dates), new_history_after=NEW_HISTORY_AFTER_SESSIONS),
         progress=progress,
     )
     start, targets = _samples(panel, returns, train_dates, train_end, settings.clip_sigma)

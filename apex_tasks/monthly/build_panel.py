@@ -11,6 +11,7 @@ import pandas as pd
 
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.bundle.supply import require_supply
+from apex_tasks.dataset.code_histories import new_history_warning
 from apex_tasks.dataset.features.feature_plan import FeaturePlan
 from apex_tasks.dataset.freshness import check_freshness
 from apex_tasks.dataset.judgement.faults import DatasetJudgement
@@ -110,6 +111,8 @@ class PanelRequest(FrozenModel):
         When the as-of session counts as complete, and the dataset as sound.
     features_mode
         What happens to features that are missing.
+    new_history_after_sessions
+        When a code that comes back is another stock, see `dataset.code_histories`.
     """
 
     as_of: dt.date
@@ -122,6 +125,7 @@ class PanelRequest(FrozenModel):
     freshness: FreshnessSettings
     judgement: JudgementSettings
     features_mode: FeaturesMode
+    new_history_after_sessions: int
 
     @classmethod
     def of(cls, bundle: ResolvedBundle, dataset: str, as_of: dt.date, settings: ApexSettings) -> Self:
@@ -137,6 +141,7 @@ class PanelRequest(FrozenModel):
             freshness=settings.freshness,
             judgement=settings.judgement,
             features_mode=bundle.features_mode,
+            new_history_after_sessions=settings.ranking.new_history_after_sessions,
         )
 
     def key(self, dataset_sha256: str) -> str:
@@ -152,6 +157,7 @@ class PanelRequest(FrozenModel):
             freshness=self.freshness.model_dump(mode="json"),
             judgement=self.judgement.model_dump(mode="json"),
             features_mode=self.features_mode,
+            new_history_after_sessions=self.new_history_after_sessions,
             price_history_days=PRICE_HISTORY_DAYS,
             files=PANEL_FILES,
         )
@@ -259,6 +265,11 @@ def _build(
     if not freshness.ready:
         gap = freshness.refusal()
         warnings.append(f"{gap.what}: expected {gap.expected}, received {gap.received}")
+    keys = scan_keys(dataset, as_of, new_history_after=request.new_history_after_sessions)
+    if begun_again := keys.begun_again(as_of, request.lookback):
+        warnings.append(
+            new_history_warning(begun_again, request.new_history_after_sessions, request.lookback)
+        )
     panel = build_windows(
         dataset,
         request.plan,
@@ -266,7 +277,7 @@ def _build(
         lookback=request.lookback,
         normalization=request.normalization,
         clip_sigma=request.clip_sigma,
-        keys=scan_keys(dataset, as_of),
+        keys=keys,
         progress=progress,
     )
     names = [source.feature for source in request.plan.sources]

@@ -40,7 +40,7 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.store import Artifact, Store, canonical_json, content_key
 from apex_tasks.tables import csv_bytes, read_table
 
-FORMAT = 2
+FORMAT = 3
 """Counts up when the files change their form or the checks their rules."""
 
 

@@ -15,7 +15,7 @@ from apex_tasks.portfolio.ledger import LedgerDay
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.published.portfolio import HISTORY_FILE, PublishedPortfolio
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when the history changes its form or meaning, so that a plan with an older one is made again."""
 
 

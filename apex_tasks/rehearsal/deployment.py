@@ -50,7 +50,8 @@ class Deployment:
     @cached_property
     def keys(self) -> RowKeys:
         """Keys of all rows of the dataset."""
-        return scan_keys(self.dataset, LAST_DAY)
+        ranking = self.request.settings.ranking
+        return scan_keys(self.dataset, LAST_DAY, new_history_after=ranking.new_history_after_sessions)
 
     @property
     def panel_bytes(self) -> int:

@@ -117,6 +117,11 @@ class RankingSettings(SettingsSection):
         description="Missing features: `fill-zero` (never for returns, targets, labels) or `strict` "
         "(refuse). `drop-missing` cannot feed a fixed checkpoint and is always refused.",
     )
+    new_history_after_sessions: Annotated[int, Field(ge=1)] = Field(
+        60,
+        description="A code that comes back after this many sessions without a row is another company's: no window "
+        "reaches across. Not for `apex score` and `same_close` backtests, which do what v0.1.0 did.",
+    )
 
 
 class SelectionSettings(SettingsSection):

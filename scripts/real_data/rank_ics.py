@@ -57,7 +57,15 @@ def month_scores(
     files = read_bundle(bundle, settings.bundle_limits)
     resolved = resolve_bundle(files, dataset.path, settings)
     checkpoint = load_checkpoint(files.contents[resolved.checkpoint_path], resolved.checkpoint_path)
-    forecaster = Forecaster(resolved, checkpoint.state_dict, dataset, max(as_of_dates), settings, progress)
+    forecaster = Forecaster(
+        resolved,
+        checkpoint.state_dict,
+        dataset,
+        max(as_of_dates),
+        settings,
+        progress,
+        new_history_after=settings.ranking.new_history_after_sessions,
+    )
     forecaster.prepare(as_of_dates)
     tables = []
     for day in as_of_dates:

@@ -28,7 +28,9 @@ def forecaster(market: SmallMarket, last: dt.date = SESSIONS[-1], **ranking: obj
     files = read_bundle(market.bundle, settings.bundle_limits)
     bundle = resolve_bundle(files, market.dataset, settings)
     checkpoint = load_checkpoint(files.contents[bundle.checkpoint_path], bundle.checkpoint_path)
-    return Forecaster(bundle, checkpoint.state_dict, open_dataset(market.dataset), last, settings)
+    return Forecaster(
+        bundle, checkpoint.state_dict, open_dataset(market.dataset), last, settings, new_history_after=60
+    )
 
 
 @pytest.mark.parametrize("panel_days", [10_000, 40, 1])

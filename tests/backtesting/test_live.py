@@ -29,6 +29,7 @@ from tests.support.small_market import (
     FEATURE_COLUMNS,
     JULY,
     LAST_SESSION,
+    OCTOBER,
     REBALANCES,
     SEPTEMBER,
     SmallMarket,
@@ -36,6 +37,7 @@ from tests.support.small_market import (
     replaced,
     run_chain,
     small_settings,
+    with_absences,
     write_table,
 )
 
@@ -216,3 +218,16 @@ def test_the_command_writes_the_result_and_shows_the_figures(market: SmallMarket
     assert written["settings"]["portfolio"]["policy"] == "capped"
     assert written["settings"]["capital_jpy"] == 1e8
     assert {"dataset", "bundle", "checkpoint", "config", "features"} == written["hashes"].keys()
+
+
+@pytest.mark.parametrize("timing", list(Timing))
+def test_a_code_that_comes_back_is_another_stock_in_live_timing_only(
+    market: SmallMarket, tmp_path: Path, timing: Timing
+) -> None:
+    again, suspended, *_ = sorted(set(market.codes))
+    dataset = with_absences(market, tmp_path / "d.parquet", {again: 60, suspended: 59})
+    scores = opened(market, dataset=dataset, timing=timing).scores
+    codes = set(scores.ranked(AS_OF[OCTOBER])["Code"])
+    told = [warning for warning in scores.warnings if "count as other stocks" in warning]
+    assert suspended in codes
+    assert (again in codes, len(told)) == ((False, 1) if timing is Timing.LIVE else (True, 0))

@@ -21,29 +21,41 @@ DAYS = weekdays(30)
 
 def listed(keys: RowKeys) -> list[tuple[object, ...]]:
     return [
-        (keys.codes[code], day_from_epoch(day), group, row, age)
-        for code, day, group, row, age in zip(
+        (keys.codes[code], day_from_epoch(day), group, row, age, later)
+        for code, day, group, row, age, later in zip(
             keys.code_index,
             keys.days,
             keys.group.tolist(),
             keys.row_in_group.tolist(),
             keys.age.tolist(),
+            keys.later_history.tolist(),
             strict=True,
         )
     ]
 
 
-def expected(frame: pd.DataFrame, last: dt.date, group_size: int) -> list[tuple[object, ...]]:
+def expected(
+    frame: pd.DataFrame, last: dt.date, group_size: int, new_history_after: int | None = None
+) -> list[tuple[object, ...]]:
     rows = [
         (code, day, place // group_size, place % group_size)
         for place, (day, code) in enumerate(zip(frame["Date"], frame["Code"], strict=True))
         if day <= last
     ]
-    seen: dict[str, int] = {}
+    sessions = sorted({day for _, day, _, _ in rows})
+    own: dict[str, list[dt.date]] = {}
     result: list[tuple[object, ...]] = []
     for code, day, group, row in sorted(rows):
-        result.append((code, day, group, row, seen.get(code, 0)))
-        seen[code] = seen.get(code, 0) + 1
+        before = own.setdefault(code, [])
+        # Walk back from row to row as long as fewer than `new_history_after` sessions are missing between two.
+        age, later = 0, day
+        for earlier in reversed(before):
+            missing = sum(earlier < session < later for session in sessions)
+            if new_history_after is not None and missing >= new_history_after:
+                break
+            age, later = age + 1, earlier
+        result.append((code, day, group, row, age, age < len(before)))
+        before.append(day)
     return result
 
 
@@ -55,6 +67,7 @@ def expected(frame: pd.DataFrame, last: dt.date, group_size: int) -> list[tuple[
     statistics=st.booleans(),
     session=st.integers(0, 29),
     code_type=st.sampled_from([pa.string(), pa.large_string(), pa.dictionary(pa.int16(), pa.string())]),
+    new_history_after=st.sampled_from([None, 1, 2, 60]),
 )
 def test_keys_of_any_layout(
     tmp_path_factory: pytest.TempPathFactory,
@@ -64,6 +77,7 @@ def test_keys_of_any_layout(
     statistics: bool,
     session: int,
     code_type: pa.DataType,
+    new_history_after: int | None,
 ) -> None:
     frame = random_frame(seed, [], n_stocks=6)
     frame = frame.sample(frac=1, random_state=seed) if by == "shuffled" else frame.sort_values(by)
@@ -71,8 +85,8 @@ def test_keys_of_any_layout(
     table = table.set_column(1, "Code", table["Code"].cast(code_type))
     path = tmp_path_factory.getbasetemp() / "keys.parquet"
     write(table, path, row_group_size=group_size, write_statistics=statistics)
-    keys = scan_keys(open_dataset(path), DAYS[session])
-    assert listed(keys) == expected(frame, DAYS[session], group_size)
+    keys = scan_keys(open_dataset(path), DAYS[session], new_history_after=new_history_after)
+    assert listed(keys) == expected(frame, DAYS[session], group_size, new_history_after)
     assert keys.codes.tolist() == sorted(set(frame["Code"][frame["Date"] <= DAYS[session]]))
     for day in (DAYS[0], DAYS[session], DAYS[29]):
         on_day = [place for place, row in enumerate(listed(keys)) if row[1] == day]

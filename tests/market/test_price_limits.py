@@ -10,20 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apex_tasks.market.price_limits import BROADENED, daily_limit_jpy
+from tests.support.price_limit_oracle import LIMITS_JPY, LOWER_JPY
 
-# Written a second time, as the securities firms print it: base price from (inclusive), limit.
-FROM_JPY = """
-    0 30           100 50           200 80           500 100          700 150          1,000 300
-    1,500 400      2,000 500        3,000 700        5,000 1,000      7,000 1,500      10,000 3,000
-    15,000 4,000   20,000 5,000     30,000 7,000     50,000 10,000    70,000 15,000    100,000 30,000
-    150,000 40,000 200,000 50,000   300,000 70,000   500,000 100,000  700,000 150,000  1,000,000 300,000
-    1,500,000 400,000               2,000,000 500,000                 3,000,000 700,000
-    5,000,000 1,000,000             7,000,000 1,500,000               10,000,000 3,000,000
-    15,000,000 4,000,000            20,000,000 5,000,000              30,000,000 7,000,000
-    50,000,000 10,000,000
-"""
-NUMBERS = [int(number.replace(",", "")) for number in FROM_JPY.split()]
-LOWER, LIMITS = NUMBERS[::2], NUMBERS[1::2]
 PRICES = st.floats(1e-3, 1e9, allow_subnormal=False)
 
 
@@ -32,10 +20,12 @@ def limit(base_jpy: float) -> float:
 
 
 def test_there_are_34_tiers() -> None:
-    assert len(LOWER) == len(LIMITS) == 34
+    assert len(LOWER_JPY) == len(LIMITS_JPY) == 34
 
 
-@pytest.mark.parametrize(("lower", "upper", "jpy"), list(zip(LOWER, [*LOWER[1:], 1e12], LIMITS, strict=True)))
+@pytest.mark.parametrize(
+    ("lower", "upper", "jpy"), list(zip(LOWER_JPY, [*LOWER_JPY[1:], 1e12], LIMITS_JPY, strict=True))
+)
 def test_a_tier_holds_from_its_lower_bound_to_below_the_next(lower: float, upper: float, jpy: int) -> None:
     inside = [max(lower, 0.1), (lower + upper) / 2, math.nextafter(upper, 0)]
     assert [limit(base) for base in inside] == [jpy, jpy, jpy]

@@ -8,14 +8,23 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from apex_tasks.bundle import ResolvedBundle, read_bundle, resolve_bundle
+from apex_tasks.monthly.build_panel import PanelRequest, build_panel
+from apex_tasks.monthly.score import score
 from apex_tasks.refusal import Refusal
+from apex_tasks.settings import ApexSettings, RankingSettings
+from apex_tasks.store import Store
+from apex_tasks.tables import read_table
 from tests.support.month_reading import run_document
 from tests.support.small_market import (
     AS_OF,
     JULY,
     OCTOBER,
     SmallMarket,
+    portfolio,
     run,
+    small_settings,
+    with_absences,
     write_table,
 )
 
@@ -67,3 +76,40 @@ def test_an_incomplete_dataset_is_refused_before_anything_else(market: SmallMark
     with pytest.raises(Refusal) as refused:
         run(market, tmp_path, OCTOBER, dataset=str(missing), cold_start=True)
     assert refused.value.what == f"dataset has no rows for the as-of session {AS_OF[OCTOBER]}"
+
+
+def test_a_code_that_comes_back_begins_a_new_history(market: SmallMarket, tmp_path: Path) -> None:
+    """Another company under an old code is not eligible before its own rows fill a window, and is named."""
+    again, suspended, *_ = sorted(set(market.codes))
+    dataset = with_absences(market, tmp_path / "d.parquet", {again: 60, suspended: 59})
+    settings = small_settings("unused")
+    scored = set(
+        score(market.bundle, dataset, AS_OF[OCTOBER], settings)["Code"]
+    )  # as v0.1.0: by all own rows
+    assert {again, suspended} < scored
+    run(market, tmp_path / "home", OCTOBER, dataset=str(dataset), cold_start=True)
+    scores = read_table(portfolio(tmp_path / "home", OCTOBER), "scores.parquet")
+    assert set(scores["Code"]) == scored - {again}
+    assert run_document(tmp_path / "home", OCTOBER)["warnings"] == [
+        f"1 codes came back after 60 sessions or more without a row, so they count as other stocks, not eligible "
+        f"before 180 rows: {again}"
+    ]
+
+
+def test_the_length_of_an_absence_is_part_of_the_panels_key(market: SmallMarket, tmp_path: Path) -> None:
+    again, *_ = sorted(set(market.codes))
+    dataset = with_absences(market, tmp_path / "d.parquet", {again: 60})
+    store = Store(str(tmp_path / "home"))
+    panels = []
+    for after in (60, 61):
+        settings = small_settings("unused", ranking=RankingSettings(new_history_after_sessions=after))
+        request = PanelRequest.of(bundle_of(market, settings), str(dataset), AS_OF[OCTOBER], settings)
+        panels.append(build_panel(request, store))
+    assert [panel.cached for panel in panels] == [False, False]
+    assert panels[0].key != panels[1].key
+    assert panels[1].eligible == panels[0].eligible + 1
+    assert panels[1].warnings == ()
+
+
+def bundle_of(market: SmallMarket, settings: ApexSettings) -> ResolvedBundle:
+    return resolve_bundle(read_bundle(market.bundle, settings.bundle_limits), market.dataset, settings)

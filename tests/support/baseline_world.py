@@ -63,7 +63,7 @@ def random_market() -> pa.Table:
     session, stock, steady = session[keep], stock[keep], steady[keep]
     n = len(stock)
 
-    close = np.exp(random.normal(7, 0.5, STOCKS)[stock] + random.normal(0, 0.03, n))
+    close = np.exp(random.normal(7, 0.5, STOCKS)[stock] + random.normal(0, 0.02, n))
     factor = np.ones(n)
     for number, (day, new_shares) in SPLITS.items():
         factor[(stock == number) & (session < SESSIONS.index(day))] = new_shares

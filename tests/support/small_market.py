@@ -103,6 +103,15 @@ def market_bundle() -> bundle_factory.Draft:
     return draft
 
 
+def with_absences(market: SmallMarket, out: Path, missing: dict[str, int]) -> Path:
+    """The market without some stocks' rows from its 41st session on, for a number of sessions."""
+    sessions = np.unique(market.dates)
+    gone = np.zeros(len(market.dates), dtype=bool)
+    for code, number in missing.items():
+        gone |= (market.codes == code) & np.isin(market.dates, sessions[40 : 40 + number])
+    return write_table(market.table.filter(pa.array(~gone)), out)
+
+
 def make_market(folder: Path) -> SmallMarket:
     """Write `dataset.parquet` and the bundle `bundle/`."""
     dataset = write_table(_random_table(), folder / "dataset.parquet")

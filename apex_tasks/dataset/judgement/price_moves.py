@@ -16,6 +16,8 @@ from apex_tasks.settings import Fault, JudgementSettings, Market
 
 ROUNDING_JPY = 0.05
 """Half of the last digit of an adjusted close: with few yen left after many splits it is a large share."""
+LIMIT_ROOM = 1.1
+"""Multiple of the limit up to which a move passes: the base may have been a special quote near the close before."""
 MIN_STEP = 0.02
 """A change of AdjustmentClose / Close below this is a dividend or rounding, no split."""
 LONGEST_GAP = 10
@@ -141,9 +143,9 @@ class _Moves:
         tolerance = base * self.rounding + 1.0
         if market is not Market.TSE:
             return (close > base * GENERIC_MOVE + tolerance) | (close < base / GENERIC_MOVE - tolerance)
-        limit = daily_limit_jpy(base)
+        limit = LIMIT_ROOM * daily_limit_jpy(base)
         previous_hit = np.zeros(len(close), dtype=bool)
-        hit = np.abs(close - base) >= 0.99 * limit
+        hit = np.abs(close - base) >= 0.99 * daily_limit_jpy(base)
         previous_hit[1:] = hit[:-1] & (self.now[:-1] == self.before[1:])
         width = np.where(previous_hit, BROADENED, 1)
         upper, lower = base + width * limit, base - width * limit

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from apex_tasks.dataset.code_histories import NEW_HISTORY_AFTER_SESSIONS, history_numbers
 from apex_tasks.dataset.parquet_reader import is_text
 from apex_tasks.dataset.price_features.rolling import Grid
 from apex_tasks.dataset.schema import dates_as_days
@@ -26,7 +27,10 @@ class PriceRows:
     """A price table in (Date, Code) order and its values as grids `(max_rows, n_stocks)`.
 
     Row k of column j of a grid is the k-th own row of the j-th stock (codes ascending): a suspension leaves
-    no hole, a window of own rows is contiguous, and what lies below a stock's last row is null.
+    no hole, a window of own rows is contiguous, and what lies below a stock's last row is null. A code that
+    begins a new history, see `dataset.code_histories`, is another stock from there on.
+
+    Shapes below call the number of columns, one per history, `n_stocks`.
 
     Attributes
     ----------
@@ -47,6 +51,7 @@ class PriceRows:
 
     table: pa.Table
     n_sessions: int
+    n_codes: int
     n_stocks: int
     n_sectors: int
     max_rows: int
@@ -58,6 +63,7 @@ class PriceRows:
     value_jpy: Grid
     rows_without_price: int
     rows_without_volume: int
+    codes_with_new_history: tuple[str, ...]
 
     def grid(self, row_values: _Row) -> Grid:
         """Values of the table's rows `(n_rows,)` as a grid, null where a stock has no row."""
@@ -90,13 +96,14 @@ def read_prices(prices: pa.Table) -> PriceRows:
             remedy="Give a file with prices.",
         )
     sessions, session = np.unique(prices["Date"].cast(pa.int32()).to_numpy(), return_inverse=True)
-    stock, n_stocks = _numbered(prices["Code"])
-    key = session.astype(np.int64) * n_stocks + stock
+    code, n_codes = _numbered(prices["Code"])
+    key = session.astype(np.int64) * n_codes + code
     order = np.argsort(key, kind="stable")
     if not np.array_equal(order, np.arange(len(order))):
         prices, key = prices.take(pa.array(order)), key[order]
     _refuse_duplicates(prices, key)
-    session, stock = key // n_stocks, key % n_stocks
+    session, code = key // n_codes, key % n_codes
+    stock, n_stocks = _histories(code, session)
     own_row, max_rows = _own_rows(stock, n_stocks)
     cell = own_row * n_stocks + stock
     sector, n_sectors = _numbered(_sector_strings(prices["sector33_code"]))
@@ -112,6 +119,7 @@ def read_prices(prices: pa.Table) -> PriceRows:
     return PriceRows(
         table=prices,
         n_sessions=len(sessions),
+        n_codes=n_codes,
         n_stocks=n_stocks,
         n_sectors=n_sectors,
         max_rows=max_rows,
@@ -123,6 +131,7 @@ def read_prices(prices: pa.Table) -> PriceRows:
         value_jpy=_as_grid(value_jpy, *layout),
         rows_without_price=int(np.isnan(price).sum()),
         rows_without_volume=int(np.isnan(volume).sum()),
+        codes_with_new_history=_more_than_one(prices, code, stock) if n_stocks > n_codes else (),
     )
 
 
@@ -130,6 +139,22 @@ def _as_grid(row_values: _Row, cell: _Index, max_rows: int, n_stocks: int) -> Gr
     grid = np.full(max_rows * n_stocks, np.nan)
     grid[cell] = row_values
     return grid.reshape(max_rows, n_stocks)
+
+
+def _histories(code: _Index, session: _Index) -> tuple[_Index, int]:
+    """Number of each row's stock, ascending by code, then time, and how many there are; rows by session."""
+    by_code = np.argsort(code, kind="stable")
+    stock = np.empty(len(code), dtype=np.int64)
+    stock[by_code] = history_numbers(code[by_code], session[by_code], NEW_HISTORY_AFTER_SESSIONS)
+    return stock, int(stock.max()) + 1
+
+
+def _more_than_one(prices: pa.Table, code: _Index, stock: _Index) -> tuple[str, ...]:
+    """The codes that more than one stock has, ascending."""
+    _, first = np.unique(stock, return_index=True)
+    numbers, histories = np.unique(code[first], return_counts=True)
+    again = first[np.isin(code[first], numbers[histories > 1])]
+    return tuple(sorted({prices["Code"][int(row)].as_py() for row in again}))
 
 
 def _own_rows(stock: _Index, n_stocks: int) -> tuple[_Index, int]:

@@ -36,6 +36,8 @@ class DatasetSummary:
         Rows whose Close or AdjustmentClose is null, not positive or not finite: they have no price features.
     rows_without_volume
         Rows whose Volume is null, negative or not finite.
+    codes_with_new_history
+        Codes that came back as another stock, see `dataset.code_histories`: no feature looks across.
     """
 
     rows: int
@@ -47,6 +49,7 @@ class DatasetSummary:
     last_date: datetime.date
     rows_without_price: int
     rows_without_volume: int
+    codes_with_new_history: tuple[str, ...]
 
 
 def write_dataset(
@@ -91,7 +94,7 @@ def write_dataset(
     _write(dataset, out, lambda written: report(_COMPUTED + (1 - _COMPUTED) * written))
     return DatasetSummary(
         rows=dataset.num_rows,
-        stocks=rows.n_stocks,
+        stocks=rows.n_codes,
         sessions=rows.n_sessions,
         features_computed=tuple(feature.name for feature in PRICE_FEATURES),
         features_left_out=tuple(f.name for f in LEFT_OUT_FEATURES if f.name not in dataset.column_names),
@@ -99,6 +102,7 @@ def write_dataset(
         last_date=dataset["Date"][-1].as_py(),
         rows_without_price=rows.rows_without_price,
         rows_without_volume=rows.rows_without_volume,
+        codes_with_new_history=rows.codes_with_new_history,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
+from apex_tasks.dataset.code_histories import NEW_HISTORY_AFTER_SESSIONS, history_numbers
 from apex_tasks.dataset.schema import (
     ADJUSTMENT_CLOSE,
     CLOSE,
@@ -77,12 +78,13 @@ def read_forward_returns(dataset: DatasetFile, horizons: Sequence[int], last: da
 
     `AdjustmentClose` is the price where the dataset has it, so that a split is no return; else `Close`.
     Rows after `last` are dropped before any return is formed. A stock without a price at the end of the horizon
-    has no return: a model is judged by `read_held_returns` instead.
+    has no return: a model is judged by `read_held_returns` instead. A code that begins a new history, see
+    `dataset.code_histories`, has no return across.
     """
     rows = _read_rows(dataset, last)
     values = np.full((len(rows.days), len(horizons)), np.nan)
     for column, horizon in enumerate(horizons):
-        same = rows.codes[:-horizon] == rows.codes[horizon:]
+        same = rows.stock[:-horizon] == rows.stock[horizon:]
         now, later = rows.price[:-horizon][same], rows.price[horizon:][same]
         values[np.flatnonzero(same), column] = later / now - 1
     return rows.returns(horizons, values, np.zeros(values.shape, dtype=np.bool_))
@@ -96,7 +98,7 @@ def read_held_returns(dataset: DatasetFile, horizons: Sequence[int], last: date)
     do, the return ends at the stock's last price before it. Of a stock that never has another price it is 0. These
     are marked in `at_last_price`, to be counted and published with whatever is made of them.
 
-    A session is a day on which at least one stock has a price.
+    A session is a day on which at least one stock has a price. A stock whose code begins a new history has left.
     """
     rows = _read_rows(dataset, last)
     sessions = np.unique(rows.days[np.isfinite(rows.price)])
@@ -124,11 +126,8 @@ class _PriceRows:
     days: npt.NDArray[np.int32]
     codes: npt.NDArray[np.str_]
     price: npt.NDArray[np.float64]
-
-    @property
-    def stock(self) -> npt.NDArray[np.int64]:
-        """The stocks numbered, ascending by row."""
-        return np.cumsum(np.r_[False, self.codes[1:] != self.codes[:-1]][: len(self.codes)])
+    stock: npt.NDArray[np.int64]
+    """The stocks numbered, ascending by row; each history of a code is another one."""
 
     def returns(
         self, horizons: Sequence[int], values: npt.NDArray[np.float64], early: npt.NDArray[np.bool_]
@@ -154,4 +153,6 @@ def _read_rows(dataset: DatasetFile, last: date) -> _PriceRows:
     price = table[price_column].cast("float64").to_numpy()[keep]
     price = np.where(np.isfinite(price) & (price > 0), price, np.nan)
     order = np.lexsort((days, codes))
-    return _PriceRows(days[order], codes[order], price[order])
+    days, codes = days[order], codes[order]
+    numbers = np.cumsum(np.r_[False, codes[1:] != codes[:-1]][: len(codes)])
+    return _PriceRows(days, codes, price[order], history_numbers(numbers, days, NEW_HISTORY_AFTER_SESSIONS))

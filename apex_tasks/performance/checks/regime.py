@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from apex_tasks.dataset.prices.market_returns import MarketReturns
+from apex_tasks.dataset.prices.market_returns import MAX_GAP_SESSIONS, MarketReturns
 from apex_tasks.performance.checks.check import Check, CheckName, CheckVerdict
 from apex_tasks.settings import PerformanceSettings
 from apex_tasks.statistics.performance import SESSIONS_PER_YEAR
@@ -91,7 +91,9 @@ def check_market(market: MarketReturns, live_from: dt.date | None, settings: Per
         )
     finding = f"live {Regime.of(now)}; before {Regime.of(before)}"
     if market.left_out:
-        finding += f"; {market.left_out} single returns beyond 50 % were left out"
+        finding += f"; {market.left_out} single returns beyond {market.bound} were left out"
+    if market.left_out_after_gap:
+        finding += f"; {market.left_out_after_gap} over more than {MAX_GAP_SESSIONS} sessions as well"
     if not market.adjusted:
         finding += "; closes are not adjusted for dividends"
     if np.ptp(now) == 0 or np.ptp(before) == 0:

@@ -147,7 +147,9 @@ class InputSource:
         return self._hashed
 
     def _sessions(self, bundle: ResolvedBundle, dataset: DatasetFile) -> tuple[tuple[dt.date, ...], dt.date]:
-        keys = scan_keys(dataset, dt.date.max)
+        keys = scan_keys(
+            dataset, dt.date.max, new_history_after=self.settings.ranking.new_history_after_sessions
+        )
         days, counts = np.unique(keys.days[keys.age >= bundle.lookback - 1], return_counts=True)
         supplied = [day_from_epoch(day) for day in days[counts >= bundle.min_stocks_per_day]]
         sessions = tuple(day for day in supplied if self._is_session(day))

@@ -50,6 +50,32 @@ def test_first_row_is_as_documented(feature, computed: pa.Table) -> None:
     assert all(dense[feature.min_rows - 1 :])
 
 
+# ---- a code that is given to another company ----
+
+
+def reused(missing: int, second: str) -> pa.Table:
+    """The market with the rows of `DENSE` missing in some sessions, and 7 times its prices under `second` after."""
+    sessions = sorted({row["Date"] for row in ROWS})
+    gone = sessions[120 : 120 + missing]
+    rows = [dict(row) for row in ROWS if row["Code"] != DENSE or row["Date"] not in gone]
+    for row in rows:
+        if row["Code"] == DENSE and row["Date"] > gone[-1]:
+            row.update(Code=second, Close=7 * row["Close"], AdjustmentClose=7 * row["AdjustmentClose"])
+    return as_table(rows)
+
+
+def test_no_feature_reaches_from_one_company_of_a_code_to_the_next() -> None:
+    """The features are, to the last bit, those of two stocks with codes of their own."""
+    one, two = (features_of(compute_price_features(reused(60, code))) for code in (DENSE, "10001"))
+    assert one.drop_columns("Code").equals(two.drop_columns("Code"))
+    assert one.num_rows == two.num_rows > 0
+
+
+def test_a_shorter_absence_is_a_suspension() -> None:
+    one, two = (features_of(compute_price_features(reused(59, code))) for code in (DENSE, "10001"))
+    assert not one.drop_columns("Code").equals(two.drop_columns("Code"))
+
+
 # ---- shape and order ----
 
 

@@ -21,7 +21,16 @@ from apex_tasks.dataset.price_features import (
 from apex_tasks.refusal import Refusal
 from apex_tasks.settings import configs_folder
 from tests.support.paths import ROOT
-from tests.support.price_feature_oracle import FIRST, NAMES, ROWS, TABLE, features_of, good, good_volume
+from tests.support.price_feature_oracle import (
+    FIRST,
+    NAMES,
+    ROWS,
+    TABLE,
+    as_table,
+    features_of,
+    good,
+    good_volume,
+)
 
 # ---- input checks ----
 
@@ -143,3 +152,14 @@ def test_the_document_holds_the_tables_of_the_code() -> None:
     document = (ROOT / "docs" / "features.md").read_text()
     for table in (catalogue.computed_table(), catalogue.left_out_table()):
         assert table in document, "paste the output of python -m apex_tasks.dataset.price_features.catalogue"
+
+
+def test_codes_that_came_back_as_another_stock_are_named(tmp_path: Path) -> None:
+    sessions = sorted({row["Date"] for row in ROWS})
+    rows = [
+        row for row in ROWS if row["Code"] not in ("10000", "10090") or row["Date"] not in sessions[50:110]
+    ]
+    pq.write_table(as_table(rows), tmp_path / "prices.parquet")
+    summary = write_dataset(tmp_path / "prices.parquet", tmp_path / "dataset.parquet")
+    assert summary.codes_with_new_history == ("10000", "10090")
+    assert summary.stocks == len({row["Code"] for row in ROWS})

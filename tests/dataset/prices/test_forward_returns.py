@@ -180,3 +180,33 @@ def test_a_horizon_that_is_not_over_has_no_return(write_closes):
     returns = read_held_returns(dataset, (3,), DAYS[2])
     assert np.isnan(returns.values).all()
     assert not returns.at_last_price.any()
+
+
+# --- a code that is given to another company ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("read", [read_forward_returns, read_held_returns])
+@pytest.mark.parametrize("missing", [59, 60])
+def test_no_return_reaches_from_one_company_of_a_code_to_the_next(tmp_path, read, missing):
+    """The returns are those of two stocks with codes of their own, if 60 sessions or more are missing."""
+    days = [date(2025, 1, 6) + timedelta(days=n) for n in range(100)]
+    close = np.random.default_rng(8).lognormal(7, 0.4, 100)
+
+    def returns(second):
+        rows = [(day, "99990", 1.0) for day in days]
+        rows += [(day, "13010", price) for day, price in zip(days[:20], close, strict=False)]
+        rows += [(days[n], second, 7 * close[n]) for n in range(20 + missing, 100)]
+        columns = [list(column) for column in zip(*sorted(rows), strict=True)]
+        table = dict(zip(("Date", "Code", "Close"), columns, strict=True))
+        pq.write_table(
+            pa.table({**table, "Volume": [1.0] * len(rows), "TurnoverValue": [1.0] * len(rows)}),
+            tmp_path / "d.parquet",
+        )
+        return read(open_dataset(tmp_path / "d.parquet"), (1, 5), days[-1])
+
+    one, two = returns("13010"), returns("13011")
+    same = np.array_equal(one.values, two.values, equal_nan=True)
+    assert same == (missing == 60)
+    assert np.array_equal(one.at_last_price, two.at_last_price) == (
+        missing == 60 or read is read_forward_returns
+    )

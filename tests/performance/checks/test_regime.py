@@ -91,7 +91,12 @@ def test_a_short_market_is_unknown(before: int, live: int) -> None:
 
 def test_what_the_market_leaves_out_is_told() -> None:
     returns, live_from = market_of(CALM, CALM[:40])
-    raw = MarketReturns(returns.days, returns.returns, 3, adjusted=False)
+    raw = MarketReturns(returns.days, returns.returns, 3, adjusted=False, left_out_after_gap=2)
     finding = check_market(raw, live_from, SETTINGS).finding
-    assert "3 single returns beyond 50 % were left out" in finding
+    assert (
+        "3 single returns beyond the daily price limit were left out; 2 over more than 10 sessions as well"
+        in finding
+    )
     assert "not adjusted for dividends" in finding
+    plain = MarketReturns(returns.days, returns.returns, 3, adjusted=True, daily_limits=False)
+    assert "3 single returns beyond 50 % were left out" in check_market(plain, live_from, SETTINGS).finding
