@@ -40,6 +40,7 @@ class RunParameter(StrEnum):
     TOP_K = "top_k"
     HORIZON = "horizon"
     NORMALIZATION = "normalization"
+    NORMALIZATION_REASON = "normalization_reason"
     FEATURES_MODE = "features_mode"
     POLICY = "policy"
     DRY_RUN = "dry_run"
