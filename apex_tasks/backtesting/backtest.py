@@ -15,6 +15,7 @@ from apex_tasks.backtesting.simulation import Plan, Simulation, simulate_live, s
 from apex_tasks.bundle import ResolvedBundle, read_bundle, resolve_bundle
 from apex_tasks.bundle.checkpoint import load_checkpoint
 from apex_tasks.dataset.features.feature_plan import SourceKind
+from apex_tasks.dataset.judgement.judge import judge_dataset
 from apex_tasks.dataset.price_features.origin import LEVEL_FEATURES
 from apex_tasks.dataset.prices.daily_prices import ADJUSTMENT, ADV, check_units, read_prices
 from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS, PriceHistory
@@ -279,6 +280,7 @@ def _warnings(market: Market, simulation: Simulation) -> list[str]:
     if end > last and (missing := market.calendar.sessions(last + dt.timedelta(days=1), end)):
         warnings.append(f"the dataset ends on {last}, {len(missing)} TSE sessions before {end}")
     warnings += market.scores.warnings
+    warnings += _dataset_warnings(market)
     warnings += _level_warnings(market)
     unfilled = [str(done.rebalance.date) for done in simulation.rebalances if done.fills is None]
     if unfilled:
@@ -296,6 +298,21 @@ def _warnings(market: Market, simulation: Simulation) -> list[str]:
             f"{_list((code, day) for day, code in splits)}"
         )
     return warnings
+
+
+def _dataset_warnings(market: Market) -> list[str]:
+    """What the judgement says of the whole period; a backtest is told, and refused only what cannot be read."""
+    settings = market.request.settings
+    last = market.days[-1]
+    judgement = judge_dataset(
+        market.dataset,
+        last,
+        len(market.calendar.sessions(market.days[0], last)),
+        settings.freshness,
+        settings.judgement,
+        market.calendar,
+    )
+    return [str(fault) for fault in judgement.faults]
 
 
 def _level_warnings(market: Market) -> list[str]:

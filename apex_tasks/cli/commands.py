@@ -15,7 +15,8 @@ import typer
 from rich.table import Table
 
 from apex_tasks.cli.backtest import backtest_app
-from apex_tasks.cli.display import out, print_json, progress_bars, show, show_month
+from apex_tasks.cli.dataset import dataset_app
+from apex_tasks.cli.display import err, out, print_json, progress_bars, show, show_month
 from apex_tasks.cli.options import (
     Bundle,
     Dataset,
@@ -38,7 +39,7 @@ from apex_tasks.cli.rehearsal import rehearsal_app
 from apex_tasks.cli.serve import serve_app
 from apex_tasks.demo.defaults import DEFAULT_END, DEFAULT_SEED, DEFAULT_SESSIONS, DEFAULT_STOCKS
 from apex_tasks.refusal import Refusal
-from apex_tasks.settings import load_settings
+from apex_tasks.settings import ApexSettings, load_settings
 
 app = typer.Typer(
     help="Rank the Tokyo market, plan the month's trades, publish the portfolio.",
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(help="The audit trail of published portfolios.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
+app.add_typer(dataset_app, name="dataset")
 app.add_typer(backtest_app)
 app.add_typer(performance_app)
 app.add_typer(rehearsal_app)
@@ -172,9 +174,23 @@ def score_command(
             settings,
             progress,
         )
+    _tell_of_dataset(given_input("dataset", dataset, settings.dataset), as_of.date(), settings)
     write_result(target, parquet_bytes(ranked), "scores")
     best = ranked["Code"].head(5).tolist()
     show({"scores": target, "as_of": as_of.date(), "stocks": len(ranked), "best": best}, as_json, "Scores")
+
+
+def _tell_of_dataset(path: str, as_of: dt.date, settings: ApexSettings) -> None:
+    """What a month would be refused or told: `apex score` reproduces v0.1.0, so it only tells."""
+    from apex_tasks.dataset.judgement.judge import PRICE_LOOKBACK, judge_dataset
+    from apex_tasks.dataset.schema import open_dataset
+    from apex_tasks.market.calendar import TseCalendar
+
+    judgement = judge_dataset(
+        open_dataset(path), as_of, PRICE_LOOKBACK, settings.freshness, settings.judgement, TseCalendar.load()
+    )
+    for fault in judgement.faults:
+        err.print(f"WARNING {fault}", markup=False, soft_wrap=True)
 
 
 @app.command("run")
