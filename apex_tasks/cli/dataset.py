@@ -35,7 +35,7 @@ def check_command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a dataset as a month would: exit 3 where it would be refused. With a bundle its features are judged too."""
+    """Judge a dataset as a month would; exit 3 where it is refused. A bundle has its features judged too."""
     from apex_tasks.dataset.schema import open_dataset
     from apex_tasks.dataset.session_days import last_session
     from apex_tasks.market.calendar import tokyo_date
