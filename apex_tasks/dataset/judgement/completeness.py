@@ -56,9 +56,9 @@ def judge_calendar(rows: MarketRows, sessions: Sequence[dt.date]) -> Iterator[Fo
     if not len(within):
         return
     began = within.min()
-    absent = [
-        day for day, number in zip(sessions, days, strict=True) if number >= began and number not in within
-    ]
+    # The as-of session itself is `judge_completeness`'s: it may still be delivered.
+    earlier = list(zip(sessions, days, strict=True))[:-1]
+    absent = [day for day, number in earlier if number >= began and number not in within]
     if absent:
         yield FoundFault(
             fault=Fault.SESSIONS_ABSENT,
