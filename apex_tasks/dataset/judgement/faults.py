@@ -10,7 +10,9 @@ from apex_tasks.refusal import Refusal
 from apex_tasks.settings import WAITED_FOR, Fault
 
 SHOWN = 5
-REMEDY = "Repair the delivery; docs/runbook.md#dataset-is-refused tells what each fault means and how to accept one."
+REMEDY = (
+    "Repair the delivery; docs/runbook.md#the-dataset-is-refused tells how to look further or accept a fault."
+)
 
 
 class FoundFault(FrozenModel):

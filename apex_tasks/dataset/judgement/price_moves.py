@@ -20,6 +20,8 @@ LIMIT_ROOM = 1.1
 """Multiple of the limit up to which a move passes: the base may have been a special quote near the close before."""
 MIN_STEP = 0.02
 """A change of AdjustmentClose / Close below this is a dividend or rounding, no split."""
+LARGE_STEP = 0.1
+"""Logarithm of a change of AdjustmentClose / Close above which it is a split, and no dividend."""
 LONGEST_GAP = 10
 """Sessions without a close after which a stock may be anywhere; each one before lets its limit compound."""
 MIN_MARKET_STOCKS = 5
@@ -34,8 +36,8 @@ def judge_moves(
 ) -> Iterator[FoundFault]:
     """Compare every close with the one before it, on the basis that the file itself gives.
 
-    The base price is the close before, times AdjustmentFactor or the step of AdjustmentClose / Close; where the file
-    has both, either may explain a move. A close is in question when it is further from the base than the daily limit
+    The base price is the close before, times AdjustmentFactor or, where that is missing, the step of AdjustmentClose
+    / Close. A close is in question when it is further from the base than the daily limit
     (docs/dataset.md; four times that after a move by the whole limit), plus what rounding of adjusted closes hides.
     """
     priced = np.flatnonzero(np.isfinite(rows.close))
@@ -46,7 +48,7 @@ def judge_moves(
     beyond = moves.beyond_limit(settings.market)
     accepted = np.isin(moves.labels(), sorted(settings.accepted_moves)) if settings.accepted_moves else False
     in_question = beyond & ~np.asarray(accepted)
-    yield from _market_moved(rows, now[in_question], now, settings)
+    yield from _market_moved(rows, now[beyond | moves.stepped()], now, settings)
     if in_question.any():
         hit = now[in_question]
         yield FoundFault(
@@ -115,7 +117,11 @@ class _Moves:
         days = np.array([days_since_epoch(day) for day in sessions], dtype=np.int32)
         self.gap = np.searchsorted(days, rows.days[now]) - np.searchsorted(days, rows.days[before])
         ones = np.ones(len(now))
-        self.by_factor = ones if rows.factor is None else self._product_of_factors(rows.factor)
+        self.by_factor, self.has_factor = ones, np.zeros(len(now), dtype=bool)
+        if rows.factor is not None:
+            self.by_factor = self._product_of_factors(rows.factor)
+            unknown = np.cumsum(~np.isfinite(rows.factor))
+            self.has_factor = unknown[now] == unknown[before]
         self.by_adjusted, self.rounding = ones, np.zeros(len(now))
         if rows.adjusted_close is not None:
             adjusted = rows.adjusted_close
@@ -123,8 +129,8 @@ class _Moves:
             self.by_adjusted = np.where(np.isfinite(step), step, 1.0)
             rounding = ROUNDING_JPY / adjusted[before] + ROUNDING_JPY / adjusted[now]
             self.rounding = np.where(np.isfinite(rounding), rounding, 0.0)
-        # AdjustmentFactor is the exchange's own word; a file without the column has the step alone.
-        self.base = rows.close[before] * (self.by_adjusted if rows.factor is None else self.by_factor)
+        # AdjustmentFactor is the exchange's own word; where it is missing the file has the step alone.
+        self.base = rows.close[before] * np.where(self.has_factor, self.by_factor, self.by_adjusted)
 
     def labels(self) -> npt.NDArray[np.str_]:
         """`<Code>@<date>` of every pair."""
@@ -132,14 +138,8 @@ class _Moves:
         return np.char.add(np.char.add(self.rows.codes[self.rows.stock[self.now]], "@"), days)
 
     def beyond_limit(self, market: Market) -> npt.NDArray[np.bool_]:
-        """Closes that no basis of the file explains."""
-        beyond = self._beyond(self.base, market)
-        if self.rows.factor is not None and self.rows.adjusted_close is not None:
-            beyond &= self._beyond(self.rows.close[self.before] * self.by_adjusted, market)
-        return beyond
-
-    def _beyond(self, base: Floats, market: Market) -> npt.NDArray[np.bool_]:
-        close = self.rows.close[self.now]
+        """Closes that the file does not explain."""
+        close, base = self.rows.close[self.now], self.base
         tolerance = base * self.rounding + 1.0
         if market is not Market.TSE:
             return (close > base * GENERIC_MOVE + tolerance) | (close < base / GENERIC_MOVE - tolerance)
@@ -164,14 +164,16 @@ class _Moves:
         if self.rows.adjusted_close is None:
             return np.zeros(len(self.now), dtype=bool)
         step, room = np.log(self.by_adjusted), MIN_STEP + 2 * self.rounding
-        wrong = np.zeros(len(step), dtype=bool)
-        if self.rows.factor is not None:
-            # Dividends lower AdjustmentClose where it counts them, and no split is as small.
-            wrong = np.abs(step - np.log(self.by_factor)) > np.maximum(room, 0.1)
+        # Dividends lower AdjustmentClose where it counts them, and no split is as small.
+        wrong = self.has_factor & (np.abs(step - np.log(self.by_factor)) > np.maximum(room, LARGE_STEP))
         follows = self.now[:-1] == self.before[1:]
         reverts = follows & (np.abs(step[1:] + step[:-1]) < room[1:] / 2) & (np.abs(step[:-1]) > room[:-1])
         wrong[:-1] |= reverts
         return wrong
+
+    def stepped(self) -> npt.NDArray[np.bool_]:
+        """Steps of AdjustmentClose / Close as splits have them; many on one session are a wrong column."""
+        return np.abs(np.log(self.by_adjusted)) > LARGE_STEP + 2 * self.rounding
 
     def _product_of_factors(self, factor: Floats) -> Floats:
         """Product of the factors of the rows after `before`, up to `now`."""
@@ -197,7 +199,7 @@ def _market_moved(
             fault=Fault.MARKET_MOVED,
             count=int(many.sum()),
             stops=True,
-            told=f"{counts[worst]} of {of[worst]} closes moved beyond the daily limit on "
+            told=f"{counts[worst]} of {of[worst]} closes moved beyond the daily limit or were adjusted on "
             f"{day_from_epoch(days[worst])}, at most {settings.max_moved_share:.0%} may: a unit changed, or "
             "an adjustment is missing",
         )
