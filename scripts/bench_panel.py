@@ -40,6 +40,8 @@ LAST_DAY = dt.date(2025, 10, 31)
 TOLERANCE = 1e-5
 METHODS = ("v0.1.0's method", "apex")
 STAGES = ("panel", "scoring")
+JUDGEMENT = "judgement"
+"""Of the dataset; v0.1.0 had none, so it is shown as a share of the panel."""
 
 Seconds = dict[str, dict[str, float]]
 
@@ -140,16 +142,18 @@ def score_plainly(dataset: Path, days: list[dt.date], seconds: Seconds) -> npt.N
 def score_as_apex(dataset: Path, days: list[dt.date], seconds: Seconds) -> npt.NDArray[np.float32]:
     """This project's method, for the last session."""
     from apex_tasks.dataset.features.feature_plan import resolve_features
+    from apex_tasks.dataset.judgement.judge import JudgedFeatures, judge_dataset
     from apex_tasks.dataset.panel import build_panel
     from apex_tasks.dataset.schema import open_dataset
     from apex_tasks.model.scoring import score_windows
-    from apex_tasks.settings import FeaturesMode, Normalization
+    from apex_tasks.settings import FeaturesMode, FreshnessSettings, JudgementSettings, Normalization
 
     with _timed("panel", seconds):
         file = open_dataset(dataset)
+        plan = resolve_features(FeatureList(tuple(_names())), {}, file.schema.names, FeaturesMode.STRICT)
         panel = build_panel(
             file,
-            resolve_features(FeatureList(tuple(_names())), {}, file.schema.names, FeaturesMode.STRICT),
+            plan,
             days,
             lookback=LOOKBACK,
             normalization=Normalization.CSZ,
@@ -157,6 +161,16 @@ def score_as_apex(dataset: Path, days: list[dt.date], seconds: Seconds) -> npt.N
         )
         for day in days[:-1]:  # the plain method copies every session's windows; here only scoring would
             panel.rows[panel.windows[day].start[:, None] + np.arange(LOOKBACK)]
+    with _timed(JUDGEMENT, seconds):
+        judge_dataset(
+            file,
+            LAST_DAY,
+            LOOKBACK,
+            FreshnessSettings(),
+            JudgementSettings(),
+            TseCalendar.load(),
+            JudgedFeatures(plan, panel.supply, FeaturesMode.STRICT),
+        )
     with _timed("scoring", seconds):
         return score_windows(_model(), panel.rows, panel.windows[LAST_DAY].start, LOOKBACK)
 
@@ -215,6 +229,9 @@ def _table(results: dict[str, dict[str, Any]]) -> Table:
             add(f"{stage}{label}", plain["seconds"][stage][kind], ours["seconds"][stage][kind], "s")
         totals = [sum(result["seconds"][stage][kind] for stage in STAGES) for result in (plain, ours)]
         add(f"total{label}", totals[0], totals[1], "s")
+    for kind, label in (("wall", ""), ("cpu", ", CPU time")):
+        judged, built = (ours["seconds"][stage][kind] for stage in (JUDGEMENT, "panel"))
+        table.add_row(f"judgement{label}", "none", f"{judged:,.2f} s", f"{judged / built:.1%} of the panel")
     add("peak memory", plain["peak_bytes"] / 2**30, ours["peak_bytes"] / 2**30, "GiB")
     return table
 

@@ -49,6 +49,9 @@ BROADENED = 4
 """Multiple of the limit, on that side, after two consecutive sessions that ended at it (since 2020-08-03; before: 2,
 after three)."""
 
+TIGHTEST_LIMIT = min(limit / below for below, limit in TIERS[:-1])
+"""Limit as a share of the base price, at its smallest: just below 5,000 JPY; above 50,000,000 JPY it has no bound."""
+
 _BELOW_JPY = np.array([below for below, _ in TIERS[:-1]], dtype=np.float64)
 _LIMIT_JPY = np.array([limit for _, limit in TIERS], dtype=np.float64)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from apex_tasks.dataset.judgement.faults import FoundFault, shown
 from apex_tasks.dataset.judgement.market_rows import Floats, MarketRows
 from apex_tasks.dataset.schema import day_from_epoch, days_since_epoch
-from apex_tasks.market.price_limits import BROADENED, daily_limit_jpy
+from apex_tasks.market.price_limits import BROADENED, TIGHTEST_LIMIT, daily_limit_jpy
 from apex_tasks.settings import Fault, JudgementSettings, Market
 
 ROUNDING_JPY = 0.05
@@ -143,21 +143,26 @@ class _Moves:
         tolerance = base * self.rounding + 1.0
         if market is not Market.TSE:
             return (close > base * GENERIC_MOVE + tolerance) | (close < base / GENERIC_MOVE - tolerance)
-        limit = LIMIT_ROOM * daily_limit_jpy(base)
-        previous_hit = np.zeros(len(close), dtype=bool)
-        hit = np.abs(close - base) >= 0.99 * daily_limit_jpy(base)
-        previous_hit[1:] = hit[:-1] & (self.now[:-1] == self.before[1:])
-        width = np.where(previous_hit, BROADENED, 1)
-        upper, lower = base + width * limit, base - width * limit
+        beyond = np.zeros(len(close), dtype=bool)
+        # No limit is tighter than this, so that the table is looked up for few moves.
+        large = np.flatnonzero(np.abs(close - base) >= 0.99 * TIGHTEST_LIMIT * base)
+        close, base, gap = close[large], base[large], self.gap[large]
+        limit = daily_limit_jpy(base)
+        hit = np.zeros(len(beyond) + 1, dtype=bool)  # its last place is what comes before the first pair
+        hit[large] = np.abs(close - base) >= 0.99 * limit
+        after_hit = hit[large - 1] & (self.now[large - 1] == self.before[large])
+        room = np.where(after_hit, BROADENED, 1) * LIMIT_ROOM * limit
+        upper, lower = base + room, base - room
         for gone in range(1, LONGEST_GAP):  # without a trade the base itself moves by up to a limit a session
-            more = self.gap > gone
+            more = gap > gone
             if not more.any():
                 break
             upper[more] += daily_limit_jpy(upper[more])
             lowered = np.maximum(lower[more], 1.0)
             lower[more] = lowered - daily_limit_jpy(lowered)
-        known = self.gap <= LONGEST_GAP
-        return known & ((close > upper + tolerance) | (close < lower - tolerance))
+        outside = (close > upper + tolerance[large]) | (close < lower - tolerance[large])
+        beyond[large] = outside & (gap <= LONGEST_GAP)
+        return beyond
 
     def contradicted(self) -> npt.NDArray[np.bool_]:
         """Steps of AdjustmentClose that AdjustmentFactor does not have, or that the next session takes back."""
