@@ -61,6 +61,10 @@ class DatasetLate(Refusal):
     """The dataset was waited for and has not become complete in time."""
 
 
+class DatasetUnsound(Refusal):
+    """The dataset reads well, and differs from a sound delivery in what a month would be decided on."""
+
+
 class Rejected(Refusal):
     """A person has said no, so nothing is published."""
 

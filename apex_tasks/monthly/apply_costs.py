@@ -39,7 +39,7 @@ from apex_tasks.published.portfolio import (
     latest_of_kind,
 )
 from apex_tasks.published.run_document import PlanDocument
-from apex_tasks.refusal import Refusal
+from apex_tasks.refusal import DatasetUnsound, Refusal
 from apex_tasks.store import ArtifactReference, Store, canonical_json, content_key
 from apex_tasks.tables import csv_bytes, parquet_bytes
 
@@ -203,7 +203,7 @@ def _require_known_names(parent: PublishedPortfolio, prices: PriceHistory, reque
     there = set(prices.between(parent.rebalance_date, request.as_of).frame[CODE])
     lost = [code for code in names if code not in there]
     if len(lost) > max(FEW_LOST, request.settings.judgement.max_lost_share * len(names)):
-        raise Refusal(
+        raise DatasetUnsound(
             "held or ordered names have no row in the dataset",
             expected=f"a row since {parent.rebalance_date} of {len(names)} names but "
             f"{request.settings.judgement.max_lost_share:.0%}",

@@ -12,7 +12,7 @@ import pandas as pd
 from apex_tasks.bundle import ResolvedBundle, open_checkpoint
 from apex_tasks.dataset.schema import CODE
 from apex_tasks.monthly.build_panel import PANELS, ROWS, WINDOW_START, PanelReference, read_windows
-from apex_tasks.refusal import Refusal
+from apex_tasks.refusal import DatasetUnsound
 from apex_tasks.settings import InferenceSettings
 from apex_tasks.store import Artifact, ArtifactReference, Store, content_key
 from apex_tasks.tables import parquet_bytes, read_table
@@ -111,7 +111,7 @@ def require_distinct(forecasts: pd.DataFrame, horizon: int, least: float, where:
     distinct = float((counts == 1).sum()) / len(scores)
     spread, size = float(scores.max() - scores.min()), float(np.abs(scores).max())
     if distinct < least or spread <= MIN_SPREAD * size:
-        raise Refusal(
+        raise DatasetUnsound(
             "scores hardly differ between stocks",
             expected=f"at least {least:.0%} of the scores unlike all others, and a spread that is no rounding",
             received=f"{distinct:.0%} of {len(scores)}, spread {spread:.3g} around {size:.3g}",

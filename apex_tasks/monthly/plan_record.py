@@ -30,7 +30,7 @@ from apex_tasks.published.run_document import (
     RunMetrics,
     SelectionRecord,
 )
-from apex_tasks.settings import Policy
+from apex_tasks.settings import Policy, Severity
 from apex_tasks.statistics.rank_ic import rank_ic
 from apex_tasks.tables import read_table
 
@@ -59,6 +59,7 @@ def plan_document(
         alerts=tuple(alerts),
         warnings=(
             *bundle.warnings,
+            *_threshold_warnings(request),
             *panel.warnings,
             *_carried_warnings(parent, carried),
             *_neutralisation_warnings(plan),
@@ -191,6 +192,13 @@ def _neutralisation(neutralised: Neutralised | None) -> NeutralisationRecord | N
         missing=dict(neutralised.missing),
         clipped=neutralised.clipped,
     )
+
+
+def _threshold_warnings(request: RunRequest) -> list[str]:
+    """Where a settings file of one's own has lost the thresholds, which have no defaults but the packaged file's."""
+    if any(threshold.severity is Severity.CRITICAL for threshold in request.settings.thresholds):
+        return []
+    return ["no critical alert threshold is set: no alert can stop a plan"]
 
 
 def _carried_warnings(parent: PublishedPortfolio | None, carried: CarriedBook | None) -> list[str]:

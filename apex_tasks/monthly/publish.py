@@ -92,6 +92,9 @@ def publish(
             _record(store, same, parent, run_id, request.republish_reason)
             return _reference(same, already_published=True)
         require_newest(request, store)
+        audit.records(
+            store
+        )  # a trail that cannot be read takes no record: refused before anything is written
         approval = require_approval(store, plan, draft, run_id) if request.approval else None
         latest = latest_version(store, request.rebalance_date)
         number = 1 if latest is None else latest.version + 1

@@ -12,7 +12,15 @@ from apex_tasks.market.calendar import TOKYO
 from apex_tasks.notifications.notification import Notification
 from apex_tasks.performance.checks.check import CheckVerdict
 from apex_tasks.published.run_document import Alert
-from apex_tasks.refusal import CheckFailed, DatasetLate, Refusal, Rejected, ThresholdBroken, Unanswered
+from apex_tasks.refusal import (
+    CheckFailed,
+    DatasetLate,
+    DatasetUnsound,
+    Refusal,
+    Rejected,
+    ThresholdBroken,
+    Unanswered,
+)
 from apex_tasks.settings import Severity
 
 if TYPE_CHECKING:
@@ -36,6 +44,7 @@ class RunbookEntry(StrEnum):
     KILLED = "a-task-was-killed"
     RUN = "a-run-failed-without-a-failed-task"
     DATASET_LATE = "the-dataset-is-late"
+    DATASET_UNSOUND = "the-dataset-is-refused"
     THRESHOLD = "a-critical-threshold-is-broken"
     DEADLINE = "a-run-is-late"
     DEVIATION = "live-performance-deviates"
@@ -333,6 +342,8 @@ def _entry(error: BaseException | None) -> RunbookEntry:
         return RunbookEntry.UNANSWERED
     if isinstance(error, DatasetLate):
         return RunbookEntry.DATASET_LATE
+    if isinstance(error, DatasetUnsound):
+        return RunbookEntry.DATASET_UNSOUND
     if isinstance(error, Refusal):
         return RunbookEntry.REFUSED
     return RunbookEntry.KILLED if error is None else RunbookEntry.BUG

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from apex_airflow import tasks
 from apex_airflow.dataset_fresh_sensor import DatasetFreshSensor
-from apex_airflow.tasks import REFUSAL
+from apex_airflow.tasks import REFUSAL, WAITING
 
-from tests.support.small_market import AUGUST, CALENDAR, JULY, SEPTEMBER, SmallMarket, home_after
+from tests.support.small_market import AS_OF, AUGUST, CALENDAR, JULY, SEPTEMBER, SmallMarket, home_after
 
 
 @pytest.fixture
@@ -73,3 +76,25 @@ def test_the_first_look_refuses(context: dict[str, Any], params: dict[str, Any],
 )
 def test_what_may_run_waits_for_its_dataset(context: dict[str, Any], params: dict[str, Any]) -> None:
     assert not look(context, **params)
+
+
+def delivered(market: SmallMarket, path: Path, **columns: Any) -> None:
+    market.changed(path, **columns).rename(path)
+
+
+def test_a_session_without_closes_is_waited_for_and_shifted_dates_are_not(
+    market: SmallMarket, context: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "dataset.parquet"
+    monkeypatch.setenv("APEX_DATASET", str(path))
+    monkeypatch.setenv("APEX_HOME", str(tmp_path / "empty"))
+    closes = market.values("Close")
+    closes[(market.dates == AS_OF[AUGUST]) & (market.codes > "15")] = np.nan
+    delivered(market, path, Close=closes)
+    assert not look(context)
+    assert "prices_missing" in context["xcoms"][WAITING]["received"]
+    delivered(market, path, Date=pa.array(market.dates + dt.timedelta(days=1)))
+    with pytest.raises(AirflowFailException, match="off_session_rows"):
+        look(context)
+    delivered(market, path)
+    assert look(context)

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Collection, Iterable
 
 from apex_tasks.frozen_model import FrozenModel
-from apex_tasks.refusal import Refusal
+from apex_tasks.refusal import DatasetUnsound, Refusal
 from apex_tasks.settings import WAITED_FOR, Fault
 
 SHOWN = 5
@@ -92,7 +92,7 @@ class DatasetJudgement(FrozenModel):
         """The refusal that names every fault for which a month is refused; None where there is none."""
         if not self.stopping:
             return None
-        return Refusal(
+        return DatasetUnsound(
             f"dataset is not sound for the as-of session {self.as_of}",
             expected="a delivery without these faults",
             received="; ".join(str(fault) for fault in self.stopping),
@@ -123,7 +123,7 @@ class DatasetJudgement(FrozenModel):
         hit = [(fault, sorted(set(fault.codes) & set(codes))) for fault in self.faults]
         hit = [(fault, names) for fault, names in hit if names]
         if hit:
-            raise Refusal(
+            raise DatasetUnsound(
                 "prices of held or ordered names are in question",
                 expected="moves within the daily limit, or explained by AdjustmentFactor or AdjustmentClose",
                 received="; ".join(f"{shown(names)} ({fault})" for fault, names in hit),
