@@ -10,7 +10,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from apex_tasks.dataset.code_histories import history_numbers
-from apex_tasks.dataset.schema import CODE, DATE, DatasetFile, dates_as_days, day_from_epoch, days_since_epoch
+from apex_tasks.dataset.schema import (
+    CODE,
+    DATE,
+    DatasetFile,
+    dates_as_days,
+    day_from_epoch,
+    days_since_epoch,
+    require_no_nulls,
+)
 from apex_tasks.refusal import Refusal
 
 
@@ -111,17 +119,10 @@ def _concatenate(parts: list[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
 
 def _number_codes(column: pa.ChunkedArray, code_numbers: dict[str, int]) -> npt.NDArray[np.int32]:
     """Number a row group's codes in order of first sight, across all row groups."""
+    require_no_nulls(column, CODE)
     chunks = []
     for chunk in column.chunks:
         encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
-        if encoded.null_count:
-            raise Refusal(
-                "dataset has rows without a Code",
-                expected="no nulls in Code",
-                received=f"{encoded.null_count} nulls",
-                where=CODE,
-                remedy="Drop or repair these rows where the dataset is made.",
-            )
         local = [code_numbers.setdefault(code, len(code_numbers)) for code in encoded.dictionary.to_pylist()]
         chunks.append(np.asarray(local, dtype=np.int32)[encoded.indices.to_numpy()])
     return _concatenate(chunks)

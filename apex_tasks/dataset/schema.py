@@ -155,6 +155,24 @@ def day_from_epoch(days: int) -> dt.date:
     return EPOCH + dt.timedelta(days=int(days))
 
 
+def require_no_nulls(column: pa.ChunkedArray, name: str) -> None:
+    """Refuse rows without a key.
+
+    Raises
+    ------
+    Refusal
+        The column has nulls.
+    """
+    if column.null_count:
+        raise Refusal(
+            f"dataset has rows without a {name}",
+            expected=f"no nulls in {name}",
+            received=f"{column.null_count} nulls",
+            where=name,
+            remedy="Drop or repair these rows where the dataset is made.",
+        )
+
+
 def dates_as_days(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
     """Date column (date32 or timestamp) as days since 1970-01-01.
 
@@ -163,14 +181,7 @@ def dates_as_days(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
     Refusal
         A date is null, has a time of day, or is beyond the years that a calendar has.
     """
-    if column.null_count:
-        raise Refusal(
-            "dataset has rows without a Date",
-            expected="no nulls in Date",
-            received=f"{column.null_count} nulls",
-            where=DATE,
-            remedy="Drop or repair these rows where the dataset is made.",
-        )
+    require_no_nulls(column, DATE)
     days = column.cast(pa.int32()).to_numpy() if pa.types.is_date32(column.type) else _whole_days(column)
     outside = (days < _FIRST_DAY) | (days > _LAST_DAY)
     if outside.any():

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from apex_tasks.bundle import ResolvedBundle
+from apex_tasks.dataset.judgement.faults import shown
 from apex_tasks.dataset.prices.price_history import PriceHistory
-from apex_tasks.dataset.schema import CODE, SECTOR
+from apex_tasks.dataset.schema import CLOSE, CODE, SECTOR
 from apex_tasks.market.calendar import LAST_DAY, TseCalendar, tokyo_date
 from apex_tasks.monthly.build_panel import PanelReference
 from apex_tasks.monthly.request import RunRequest
@@ -64,6 +65,7 @@ def plan_document(
             *_carried_warnings(parent, carried),
             *_neutralisation_warnings(plan),
             *_policy_warnings(plan.target),
+            *_supply_warnings(plan, prices, request.as_of),
             *_top_k_warnings(request, plan),
             *_order_warnings(plan.orders),
         ),
@@ -229,6 +231,29 @@ def _neutralisation_warnings(plan: MonthlyPlan) -> list[str]:
 
 def _policy_warnings(target: TargetWeights) -> list[str]:
     return [f"the policy gave something up: {note}" for note in target.notes]
+
+
+def _supply_warnings(plan: MonthlyPlan, prices: PriceHistory, as_of: dt.date) -> list[str]:
+    """Names that would be in the pool if they had a close, and names of the book without a sector."""
+    warnings = []
+    closes, pool, unpriced = prices.on(as_of, CLOSE), 0, []
+    for code in plan.ranked[CODE]:
+        if pool == plan.candidates.pool_size:
+            break
+        if code in closes:
+            pool += 1
+        else:
+            unpriced.append(code)
+    if unpriced:
+        warnings.append(
+            f"{len(unpriced)} stocks would be in the pool by their scores and have no close on {as_of}: "
+            f"{shown(unpriced)}"
+        )
+    sectors = prices.latest(as_of, SECTOR)
+    without = [code for code in plan.orders.book.positions if code not in sectors]
+    if without:
+        warnings.append(f"{len(without)} names of the book have no sector: {shown(without)}")
+    return warnings
 
 
 def _top_k_warnings(request: RunRequest, plan: MonthlyPlan) -> list[str]:

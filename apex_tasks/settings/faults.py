@@ -35,11 +35,14 @@ class Fault(StrEnum):
     SESSIONS_THIN = "sessions_thin"
     """Sessions within the lookback have far fewer closes than others."""
 
+    ROWS_MISSING = "rows_missing"
+    """Stocks lack rows on sessions between their first and the as-of session."""
+
     SESSION_REPEATED = "session_repeated"
-    """The as-of session repeats closes and volumes of the session before."""
+    """The as-of session repeats closes and volumes of a session before it."""
 
     EARLIER_SESSIONS_REPEATED = "earlier_sessions_repeated"
-    """So does an earlier session within the lookback."""
+    """An earlier session within the lookback repeats those of the session before."""
 
     CODES_UNKNOWN = "codes_unknown"
     """Codes that the exchange does not give."""
@@ -52,6 +55,9 @@ class Fault(StrEnum):
 
     ADJUSTMENTS_CONTRADICTED = "adjustments_contradicted"
     """AdjustmentClose contradicts AdjustmentFactor, or changes for one session only."""
+
+    ADJUSTMENTS_MISSING = "adjustments_missing"
+    """Rows with a close have no AdjustmentClose, though the file has the column."""
 
     TURNOVER_MISMATCHED = "turnover_mismatched"
     """TurnoverValue is not Volume times Close, by the median stock."""

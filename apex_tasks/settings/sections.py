@@ -69,10 +69,13 @@ class JudgementSettings(SettingsSection):
         0.80, description="Least volumes on it, likewise."
     )
     min_session_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.50, description="Closes of an earlier session below this share of the usual are told."
+        0.80, description="Closes of an earlier session below this share of the usual are told."
     )
     max_null_rise: Annotated[float, Field(gt=0, le=1)] = Field(
         0.10, description="Most by which a feature's share of nulls may exceed its median over the lookback."
+    )
+    max_missing_rows: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.01, description="Largest share of rows that may be missing within the histories of stocks."
     )
     max_repeated_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.10, description="Largest share of stocks that may repeat close and volume of the session before."

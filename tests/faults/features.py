@@ -61,6 +61,7 @@ CASES = (
     Case("features that nobody asked for", column("alpha_360", lambda a: np.arange(a.table.num_rows)), same()),
     Case("features x1000 after the as-of session", scaled(FEATURES, 1000, AFTER_AS_OF), same()),
     Case("features null before the lookback", nulled(FEATURES, BEFORE_WINDOWS), same()),
-    Case("a csz bundle run raw", asked("--normalization", "raw"), told("normalization raw instead of csz")),
-    Case("a csz bundle run raw, with a missing value in every window", both(nulled(RSI, IN_WINDOWS & ~since(60)), asked("--normalization", "raw")), refused("Raw mode takes no missing value")),
+    Case("a csz bundle run raw", asked("--normalization", "raw"), refused("trained on csz features")),
+    Case("a csz bundle run raw for a reason", asked("--normalization", "raw", "--normalization-reason", "a test"), told("normalization raw instead of csz")),
+    Case("a csz bundle run raw, with a missing value in every window", both(nulled(RSI, IN_WINDOWS & ~since(60)), asked("--normalization", "raw", "--normalization-reason", "a test")), refused("Raw mode takes no missing value")),
 )  # fmt: skip

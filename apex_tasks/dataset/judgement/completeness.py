@@ -71,31 +71,73 @@ def judge_calendar(rows: MarketRows, sessions: Sequence[dt.date]) -> Iterator[Fo
 def judge_repetition(
     rows: MarketRows, sessions: Sequence[dt.date], settings: JudgementSettings
 ) -> Iterator[FoundFault]:
-    """Find sessions on which stocks repeat close and volume of the session before, which no trading does."""
+    """Find sessions on which stocks repeat close and volume of an earlier one, which no trading does."""
     days = np.array([days_since_epoch(day) for day in sessions], dtype=np.int32)
     position = np.searchsorted(days, rows.days)
     known = (position < len(days)) & (days[np.minimum(position, len(days) - 1)] == rows.days)
     known &= np.isfinite(rows.close) & np.isfinite(rows.volume)
+    yield from _repeats_an_earlier(rows, position, known, sessions, settings)
     pair = (rows.stock[1:] == rows.stock[:-1]) & known[1:] & known[:-1] & (position[1:] == position[:-1] + 1)
     same = pair & (rows.close[1:] == rows.close[:-1]) & (rows.volume[1:] == rows.volume[:-1])
-    pairs = _counts(position[1:][pair], np.ones(int(pair.sum()), bool), len(days))
-    repeated = _counts(position[1:][same], np.ones(int(same.sum()), bool), len(days))
-    share = repeated / np.maximum(pairs, 1)
-    for fault, at in (
-        (Fault.SESSION_REPEATED, np.array([len(days) - 1])),
-        (Fault.EARLIER_SESSIONS_REPEATED, np.arange(len(days) - 1)),
-    ):
-        found = at[(share[at] > settings.max_repeated_share) & (repeated[at] > 1)]
-        if len(found):
-            worst = found[np.argmax(share[found])]
-            yield FoundFault(
-                fault=fault,
-                count=len(found),
-                stops=fault is Fault.SESSION_REPEATED,
-                told=f"{repeated[worst]} of {pairs[worst]} stocks have on {sessions[int(worst)]} the close and "
-                f"volume of the session before, at most {settings.max_repeated_share:.0%} may"
-                + (f"; so do {len(found) - 1} other sessions" if len(found) > 1 else ""),
-            )
+    pairs, repeated = np.bincount(position[1:][pair], minlength=len(days)), np.zeros(len(days), np.int64)
+    repeated += np.bincount(position[1:][same], minlength=len(days))
+    share = repeated[:-1] / np.maximum(pairs[:-1], 1)
+    found = np.flatnonzero((share > settings.max_repeated_share) & (repeated[:-1] > 1))
+    if len(found):
+        yield FoundFault(
+            fault=Fault.EARLIER_SESSIONS_REPEATED,
+            count=len(found),
+            stops=False,
+            told=f"{len(found)} sessions repeat closes and volumes of the session before for more than "
+            f"{settings.max_repeated_share:.0%} of the stocks: {shown(sessions[int(at)] for at in found)}",
+        )
+
+
+def judge_gaps(
+    rows: MarketRows, sessions: Sequence[dt.date], settings: JudgementSettings
+) -> Iterator[FoundFault]:
+    """Count the rows that stocks of the as-of session lack since their first: their windows reach further back."""
+    days = np.array([days_since_epoch(day) for day in sessions], dtype=np.int32)
+    there = np.isin(rows.days, days)
+    stock, position = rows.stock[there], np.searchsorted(days, rows.days[there])
+    first = np.full(len(rows.codes), len(days))
+    np.minimum.at(first, stock, position)
+    listed = np.zeros(len(rows.codes), dtype=bool)
+    listed[stock[position == len(days) - 1]] = True
+    expected = int((len(days) - first[listed]).sum())
+    missing = expected - int(listed[stock].sum())
+    if expected and missing > settings.max_missing_rows * expected:
+        yield FoundFault(
+            fault=Fault.ROWS_MISSING,
+            count=missing,
+            stops=False,
+            told=f"{missing} of {expected} rows are missing within the histories of {int(listed.sum())} stocks, "
+            f"at most {settings.max_missing_rows:.0%} expected",
+        )
+
+
+def _repeats_an_earlier(
+    rows: MarketRows,
+    position: npt.NDArray[np.integer],
+    known: npt.NDArray[np.bool_],
+    sessions: Sequence[dt.date],
+    settings: JudgementSettings,
+) -> Iterator[FoundFault]:
+    today = known & (position == len(sessions) - 1)
+    close, volume = np.full((2, len(rows.codes)), np.nan)
+    close[rows.stock[today]], volume[rows.stock[today]] = rows.close[today], rows.volume[today]
+    same = known & ~today & (rows.close == close[rows.stock]) & (rows.volume == volume[rows.stock])
+    repeated = np.bincount(position[same], minlength=len(sessions))
+    worst = len(repeated) - 1 - int(np.argmax(repeated[::-1]))  # of equals the newest
+    stocks = int(today.sum())
+    if repeated[worst] > 1 and repeated[worst] > settings.max_repeated_share * stocks:
+        yield FoundFault(
+            fault=Fault.SESSION_REPEATED,
+            count=int(repeated[worst]),
+            stops=True,
+            told=f"{repeated[worst]} of {stocks} stocks have on {sessions[-1]} the close and volume of "
+            f"{sessions[worst]}, at most {settings.max_repeated_share:.0%} may",
+        )
 
 
 def _counts(position: npt.NDArray[np.integer], counted: npt.NDArray[np.bool_], sessions: int) -> Counts:

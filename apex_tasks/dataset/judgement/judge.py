@@ -10,11 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from apex_tasks.dataset.features.feature_plan import FeaturePlan
-from apex_tasks.dataset.judgement.completeness import judge_calendar, judge_completeness, judge_repetition
+from apex_tasks.dataset.judgement.completeness import (
+    judge_calendar,
+    judge_completeness,
+    judge_gaps,
+    judge_repetition,
+)
 from apex_tasks.dataset.judgement.faults import DatasetJudgement, FoundFault, shown
 from apex_tasks.dataset.judgement.feature_supply import FeatureSupply, judge_features
 from apex_tasks.dataset.judgement.market_rows import MarketRows, read_market_rows
-from apex_tasks.dataset.judgement.price_moves import judge_moves, judge_turnover
+from apex_tasks.dataset.judgement.price_moves import judge_adjustments, judge_moves, judge_turnover
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, days_since_epoch
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.settings import Fault, FeaturesMode, FreshnessSettings, JudgementSettings, Market
@@ -83,8 +88,10 @@ def _faults(
     if rules.market is Market.TSE:
         yield from judge_calendar(rows, sessions)
         yield from _judge_codes(rows)
+    yield from judge_gaps(rows, sessions, rules)
     yield from judge_repetition(rows, sessions, rules)
     yield from judge_moves(rows, sessions, rules)
+    yield from judge_adjustments(rows)
     yield from judge_turnover(rows, sessions[-1], rules)
     if features is not None:
         yield from judge_features(features.supply, features.plan, sessions, features.mode, rules)

@@ -20,6 +20,7 @@ from apex_tasks.dataset.schema import (
     DatasetFile,
     dates_as_days,
     days_since_epoch,
+    require_no_nulls,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -71,6 +72,7 @@ def read_market_rows(dataset: DatasetFile, first: dt.date, last: dt.date) -> Mar
                 tables.append(table if keep.all() else table.filter(keep))
                 all_days.append(days[keep])
     table = pa.concat_tables(tables)
+    require_no_nulls(table[CODE], CODE)
     codes = table[CODE].unify_dictionaries().combine_chunks()
     stock = codes.indices.to_numpy().astype(np.int32)
     days = np.concatenate([np.empty(0, np.int32), *all_days])

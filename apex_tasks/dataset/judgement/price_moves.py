@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from apex_tasks.dataset.judgement.faults import FoundFault, shown
 from apex_tasks.dataset.judgement.market_rows import Floats, MarketRows
-from apex_tasks.dataset.schema import day_from_epoch, days_since_epoch
+from apex_tasks.dataset.schema import TURNOVER_VALUE, VOLUME, day_from_epoch, days_since_epoch
 from apex_tasks.market.price_limits import BROADENED, TIGHTEST_LIMIT, daily_limit_jpy
 from apex_tasks.settings import Fault, JudgementSettings, Market
 
@@ -72,6 +72,21 @@ def judge_moves(
         )
 
 
+def judge_adjustments(rows: MarketRows) -> Iterator[FoundFault]:
+    """Count the rows with a close whose AdjustmentClose is missing: a split in between is not seen."""
+    if rows.adjusted_close is None or not np.isfinite(rows.adjusted_close).any():
+        return
+    missing = np.flatnonzero(np.isfinite(rows.close) & ~np.isfinite(rows.adjusted_close))
+    if len(missing):
+        names = rows.names(missing)
+        yield FoundFault(
+            fault=Fault.ADJUSTMENTS_MISSING,
+            count=len(missing),
+            stops=False,
+            told=f"{len(missing)} rows of {len(names)} stocks have a close and no AdjustmentClose: {shown(names)}",
+        )
+
+
 def judge_turnover(rows: MarketRows, as_of: dt.date, settings: JudgementSettings) -> Iterator[FoundFault]:
     """Compare TurnoverValue with Volume times Close on the as-of session: units, and columns exchanged."""
     today = np.flatnonzero(rows.days == days_since_epoch(as_of))
@@ -81,13 +96,19 @@ def judge_turnover(rows: MarketRows, as_of: dt.date, settings: JudgementSettings
         return
     low, high = 1 / settings.max_turnover_ratio, settings.max_turnover_ratio
     median = float(np.median(ratio))
+    ranks = [
+        name
+        for name, values in ((TURNOVER_VALUE, rows.turnover[today]), (VOLUME, rows.volume[today]))
+        if values.max() <= 1.0
+    ]
     if not low <= median <= high:
         yield FoundFault(
             fault=Fault.TURNOVER_MISMATCHED,
             count=len(ratio),
             stops=True,
             told=f"TurnoverValue is {median:.3g} times Volume x Close (median of {len(ratio)} stocks on {as_of}), "
-            f"expected {low:.2f} to {high:.2f}: a unit is wrong, or columns are exchanged",
+            f"expected {low:.2f} to {high:.2f}: "
+            + (f"{ranks[0]} holds ranks" if ranks else "a unit is wrong, or columns are exchanged"),
         )
         return
     odd = np.flatnonzero((ratio < low) | (ratio > high))
@@ -169,8 +190,13 @@ class _Moves:
         if self.rows.adjusted_close is None:
             return np.zeros(len(self.now), dtype=bool)
         step, room = np.log(self.by_adjusted), MIN_STEP + 2 * self.rounding
+        known = np.isfinite(self.rows.adjusted_close[self.now]) & np.isfinite(
+            self.rows.adjusted_close[self.before]
+        )
         # Dividends lower AdjustmentClose where it counts them, and no split is as small.
-        wrong = self.has_factor & (np.abs(step - np.log(self.by_factor)) > np.maximum(room, LARGE_STEP))
+        wrong = (
+            known & self.has_factor & (np.abs(step - np.log(self.by_factor)) > np.maximum(room, LARGE_STEP))
+        )
         follows = self.now[:-1] == self.before[1:]
         reverts = follows & (np.abs(step[1:] + step[:-1]) < room[1:] / 2) & (np.abs(step[:-1]) > room[:-1])
         wrong[:-1] |= reverts
