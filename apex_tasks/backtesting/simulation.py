@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from apex_tasks.backtesting.schedule import Rebalance
 from apex_tasks.dataset.prices.daily_prices import ADJUSTMENT
+from apex_tasks.dataset.prices.earlier_prices import earlier_prices_of
 from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS, PriceHistory
 from apex_tasks.dataset.schema import CLOSE
 from apex_tasks.portfolio.book import Book
@@ -112,8 +113,15 @@ def simulate_live(
         if parent is None:
             return Book.cold(capital_jpy, until)
         before, planned, rebalance = parent
-        window = history.between(_price_start(rebalance.as_of, until), until)
-        carried = carry_forward(before, planned.orders, rebalance.date, window, until)
+        start = _price_start(rebalance.as_of, until)
+        carried = carry_forward(
+            before,
+            planned.orders,
+            rebalance.date,
+            history.between(start, until),
+            until,
+            earlier_prices_of(history, before.priced_before(start), start, until),
+        )
         simulation.rebalances.append(Rebalanced(rebalance, planned, carried.fills))
         simulation.days.extend(carried.days)
         return carried.book

@@ -14,7 +14,13 @@ from apex_tasks.dataset.prices.price_history import PriceHistory
 from apex_tasks.dataset.schema import CLOSE
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monitoring import alerts
-from apex_tasks.monthly.build_panel import PANELS, PanelReference, read_panel_prices, read_panel_risk_factors
+from apex_tasks.monthly.build_panel import (
+    PANELS,
+    PanelReference,
+    read_panel_earlier_prices,
+    read_panel_prices,
+    read_panel_risk_factors,
+)
 from apex_tasks.monthly.infer import SCORES, ScoresReference, read_forecasts
 from apex_tasks.monthly.plan_record import plan_document, plan_metrics, portfolio_table
 from apex_tasks.monthly.request import RunRequest
@@ -90,7 +96,8 @@ def apply_costs(
     parent = _parent(request, store, calendar)
     artifact = store.get(PANELS, panel.key)
     prices = PriceHistory(read_panel_prices(artifact))
-    carried = None if parent is None else _carry(parent, prices, request.as_of)
+    earlier = read_panel_earlier_prices(artifact)
+    carried = None if parent is None else _carry(parent, prices, earlier, request.as_of)
     if carried is None:
         current = Book.cold(request.settings.portfolio.initial_capital_jpy, request.as_of)
     else:
@@ -184,9 +191,11 @@ def _parent(request: RunRequest, store: Store, calendar: TseCalendar) -> Publish
     )
 
 
-def _carry(parent: PublishedPortfolio, prices: PriceHistory, as_of: dt.date) -> CarriedBook:
+def _carry(
+    parent: PublishedPortfolio, prices: PriceHistory, earlier: pd.DataFrame, as_of: dt.date
+) -> CarriedBook:
     """What became of the parent's orders and book up to the as-of close."""
-    return carry_forward(parent.book_before(), parent.orders(), parent.rebalance_date, prices, as_of)
+    return carry_forward(parent.book_before(), parent.orders(), parent.rebalance_date, prices, as_of, earlier)
 
 
 def _history(

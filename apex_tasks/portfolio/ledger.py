@@ -11,7 +11,7 @@ import pandas as pd
 
 from apex_tasks.dataset.prices.daily_prices import ADJUSTMENT, ADV
 from apex_tasks.dataset.prices.price_history import PriceHistory
-from apex_tasks.dataset.schema import CLOSE, CODE
+from apex_tasks.dataset.schema import CLOSE, CODE, DATE
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.delisting import Listings
@@ -80,7 +80,12 @@ class CarriedBook:
 
 
 def carry_forward(
-    before: Book, ordered: Orders, fill_date: dt.date, history: PriceHistory, until: dt.date
+    before: Book,
+    ordered: Orders,
+    fill_date: dt.date,
+    history: PriceHistory,
+    until: dt.date,
+    earlier: pd.DataFrame | None = None,
 ) -> CarriedBook:
     """Fill a rebalance's orders and bring the book forward to the close of `until`.
 
@@ -98,6 +103,9 @@ def carry_forward(
         Session on which they trade.
     history
         Prices from `ordered.as_of` to `until`; later ones are not looked at.
+    earlier
+        Last rows before these prices of stocks that were suspended since, see `dataset.prices.earlier_prices`: what a
+        split in the meantime is seen by. One older than the price in the book is not looked at.
 
     Raises
     ------
@@ -108,7 +116,7 @@ def carry_forward(
     all_sessions = history.sessions()
     sessions = [day for day in all_sessions if day >= fill_date]
     history = history.of(before.positions.keys() | {order.code for order in ordered.rows})
-    adjustments = _Adjustments(history, ordered.as_of)
+    adjustments = _Adjustments(history, ordered.as_of, _of_positions(earlier, before))
     listings = Listings(history, all_sessions)
     days: list[LedgerDay] = []
     fills, book = None, ordered.book
@@ -138,9 +146,9 @@ def carry_forward(
 class _Adjustments:
     """Splits and dividends of some stocks since the session that was asked about before."""
 
-    def __init__(self, history: PriceHistory, start: dt.date) -> None:
+    def __init__(self, history: PriceHistory, start: dt.date, earlier: Mapping[str, AdjustedClose]) -> None:
         self._history = history
-        self._known = _adjusted_closes(history.latest_rows(start, ADJUSTMENT))
+        self._known = {**earlier, **_adjusted_closes(history.latest_rows(start, ADJUSTMENT))}
 
     def until(self, session: dt.date) -> tuple[dict[str, float], dict[str, float]]:
         """Share factors and dividends per old share from the session before to this one."""
@@ -177,6 +185,14 @@ def _adjusted_closes(rows: pd.DataFrame) -> dict[str, AdjustedClose]:
         code: AdjustedClose(close, ratio * close)
         for code, close, ratio in zip(rows[CODE], closes, rows[ADJUSTMENT].tolist(), strict=True)
     }
+
+
+def _of_positions(earlier: pd.DataFrame | None, book: Book) -> dict[str, AdjustedClose]:
+    if earlier is None:
+        return {}
+    days = dict(zip(earlier[CODE], earlier[DATE], strict=True))
+    known = [code for code, held in book.positions.items() if code in days and days[code] >= held.price_date]
+    return _adjusted_closes(earlier[earlier[CODE].isin(known)])
 
 
 def _paid(book: Book, dividends: Mapping[str, float]) -> float:

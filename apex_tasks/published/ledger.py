@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from apex_tasks.dataset.prices.daily_prices import read_prices
+from apex_tasks.dataset.prices.earlier_prices import earlier_prices_of
 from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS, PriceHistory
 from apex_tasks.dataset.schema import DatasetFile
 from apex_tasks.portfolio.book import Book
@@ -109,7 +110,14 @@ def read_published_ledger(
         before, ordered = portfolio.book_before(), portfolio.orders()
         end = max(last, ordered.as_of) if after is None else after.as_of
         start = min(ordered.as_of, end - dt.timedelta(days=PRICE_HISTORY_DAYS))
-        carried = carry_forward(before, ordered, portfolio.rebalance_date, history.between(start, end), end)
+        carried = carry_forward(
+            before,
+            ordered,
+            portfolio.rebalance_date,
+            history.between(start, end),
+            end,
+            earlier_prices_of(history, before.priced_before(start), start, end),
+        )
         months.append(
             LedgerMonth(portfolio, carried.fills, carried.fills or (ordered if carried.days else None))
         )

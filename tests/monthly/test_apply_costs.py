@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from apex_tasks.backtesting.backtest import BacktestRequest, open_market, replay
+from apex_tasks.dataset.schema import open_dataset
+from apex_tasks.published.ledger import read_published_ledger
 from apex_tasks.published.portfolio import last_published_before, published_dates
 from apex_tasks.refusal import Refusal, ThresholdBroken
+from apex_tasks.settings import PortfolioSettings
 from apex_tasks.store import Store
 from tests.support import oracle_portfolio
 from tests.support.month_reading import book, run_document, table
 from tests.support.small_market import (
     AS_OF,
     AUGUST,
+    CALENDAR,
     JULY,
+    LAST_SESSION,
+    OCTOBER,
     REBALANCES,
     SEPTEMBER,
     SmallMarket,
     home_after,
     portfolio,
     published_bytes,
+    replaced,
     run,
+    small_settings,
     write_table,
 )
 
@@ -196,6 +207,75 @@ def test_an_unadjusted_split_does_change_it(market: SmallMarket, chain: Path, tm
         book(tmp_path / "home", SEPTEMBER)["before"]["portfolio_value_jpy"]
         < book(chain, SEPTEMBER)["before"]["portfolio_value_jpy"] - 10_000
     )
+
+
+SUSPENDED_UNTIL = dt.date(2025, 9, 16)
+
+
+def suspended(market: SmallMarket, code: str, ratio: float, out: Path, *, rows: bool) -> Path:
+    """The stock does not trade from 3 July to 15 September, and comes back split; with or without rows meanwhile."""
+    dataset = split(market, code, SUSPENDED_UNTIL, ratio, out)
+    table = pq.read_table(dataset)
+    gone = (market.codes == code) & (market.dates > dt.date(2025, 7, 2)) & (market.dates < SUSPENDED_UNTIL)
+    if rows:
+        columns = {
+            name: np.where(gone, np.nan, table[name].to_numpy()) for name in ("Close", "AdjustmentClose")
+        }
+        return write_table(replaced(table, **columns), out)
+    return write_table(table.filter(pa.array(~gone)), out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("ratio", [2.0, 0.1])
+def test_a_split_in_a_suspension_longer_than_the_price_window_keeps_the_value(
+    market: SmallMarket, tmp_path: Path, ratio: float, rows: bool
+) -> None:
+    """70 days of prices before October's as-of session do not hold the last price before the suspension."""
+    home = tmp_path / "home"
+    # Without a close the stock is no candidate; short steps keep a part of what is held of it.
+    settings = small_settings("unused", portfolio=PortfolioSettings(turnover_limit=0.01))
+    run(market, home, JULY, settings, cold_start=True)
+    code = table(home, JULY, "orders.csv")["code"].iloc[0]
+    plain = suspended(market, code, 1.0, tmp_path / "plain.parquet", rows=rows)
+    dataset = suspended(market, code, ratio, tmp_path / "split.parquet", rows=rows)
+    for month in (AUGUST, SEPTEMBER):
+        run(market, home, month, settings, dataset=str(plain))
+    shutil.copytree(home, tmp_path / "other")
+    run(market, tmp_path / "other", OCTOBER, settings, dataset=str(plain))
+    run(market, home, OCTOBER, settings, dataset=str(dataset))
+    found, expected = (book(folder, OCTOBER)["before"] for folder in (home, tmp_path / "other"))
+    assert expected["positions"][code]["price_date"] == str(AS_OF[OCTOBER])
+    assert found["positions"][code]["shares"] == pytest.approx(
+        expected["positions"][code]["shares"] * ratio, rel=1e-12
+    )
+    assert found["portfolio_value_jpy"] == pytest.approx(expected["portfolio_value_jpy"], rel=1e-12)
+    # The ledger of the published months, and a backtest of the same months, look back as far.
+    ledger = read_published_ledger(Store(home), open_dataset(dataset))
+    other = read_published_ledger(Store(tmp_path / "other"), open_dataset(plain))
+    assert [day.book.portfolio_value_jpy for day in ledger.days] == pytest.approx(
+        [day.book.portfolio_value_jpy for day in other.days], rel=1e-12
+    )
+    values = [
+        [
+            day.book.portfolio_value_jpy
+            for day in replay(
+                open_market(
+                    BacktestRequest(
+                        bundle=str(market.bundle),
+                        dataset=str(path),
+                        start=JULY,
+                        end=LAST_SESSION,
+                        settings=settings,
+                    ),
+                    CALENDAR,
+                ),
+                settings,
+            ).days
+        ]
+        for path in (dataset, plain)
+    ]
+    assert values[0] == pytest.approx(values[1], rel=1e-9)
 
 
 def without_row(market: SmallMarket, code: str, day: dt.date, out: Path) -> Path:
