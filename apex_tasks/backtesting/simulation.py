@@ -9,12 +9,11 @@ from itertools import pairwise
 
 from apex_tasks.backtesting.schedule import Rebalance
 from apex_tasks.dataset.prices.daily_prices import ADJUSTMENT
-from apex_tasks.dataset.prices.earlier_prices import earlier_prices_of
 from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS, PriceHistory
 from apex_tasks.dataset.schema import CLOSE
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.delisting import DelistedName, delisted_names, unnoticed_delisted_names
-from apex_tasks.portfolio.ledger import LedgerDay, carry_forward
+from apex_tasks.portfolio.ledger import LedgerDay, carry_forward_from
 from apex_tasks.portfolio.monthly_plan import MonthlyPlan
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.portfolio.splits import share_factors
@@ -114,14 +113,7 @@ def simulate_live(
             return Book.cold(capital_jpy, until)
         before, planned, rebalance = parent
         start = _price_start(rebalance.as_of, until)
-        carried = carry_forward(
-            before,
-            planned.orders,
-            rebalance.date,
-            history.between(start, until),
-            until,
-            earlier_prices_of(history, before.priced_before(start), start, until),
-        )
+        carried = carry_forward_from(start, before, planned.orders, rebalance.date, history, until)
         simulation.rebalances.append(Rebalanced(rebalance, planned, carried.fills))
         simulation.days.extend(carried.days)
         return carried.book

@@ -18,6 +18,7 @@ from apex_tasks.monthly.build_panel import (
     PANELS,
     PanelReference,
     read_panel_earlier_prices,
+    read_panel_new_histories,
     read_panel_prices,
     read_panel_risk_factors,
 )
@@ -44,7 +45,7 @@ from apex_tasks.published.portfolio import (
 )
 from apex_tasks.published.run_document import PlanDocument
 from apex_tasks.refusal import Refusal
-from apex_tasks.store import ArtifactReference, Store, canonical_json, content_key
+from apex_tasks.store import Artifact, ArtifactReference, Store, canonical_json, content_key
 from apex_tasks.tables import csv_bytes, parquet_bytes
 
 PLANS, PLAN_FILE = "plans", "plan.json"
@@ -96,8 +97,7 @@ def apply_costs(
     parent = _parent(request, store, calendar)
     artifact = store.get(PANELS, panel.key)
     prices = PriceHistory(read_panel_prices(artifact))
-    earlier = read_panel_earlier_prices(artifact)
-    carried = None if parent is None else _carry(parent, prices, earlier, request.as_of)
+    carried = None if parent is None else _carry(parent, prices, artifact, request.as_of)
     if carried is None:
         current = Book.cold(request.settings.portfolio.initial_capital_jpy, request.as_of)
     else:
@@ -191,11 +191,17 @@ def _parent(request: RunRequest, store: Store, calendar: TseCalendar) -> Publish
     )
 
 
-def _carry(
-    parent: PublishedPortfolio, prices: PriceHistory, earlier: pd.DataFrame, as_of: dt.date
-) -> CarriedBook:
+def _carry(parent: PublishedPortfolio, prices: PriceHistory, panel: Artifact, as_of: dt.date) -> CarriedBook:
     """What became of the parent's orders and book up to the as-of close."""
-    return carry_forward(parent.book_before(), parent.orders(), parent.rebalance_date, prices, as_of, earlier)
+    return carry_forward(
+        parent.book_before(),
+        parent.orders(),
+        parent.rebalance_date,
+        prices,
+        as_of,
+        read_panel_earlier_prices(panel),
+        read_panel_new_histories(panel),
+    )
 
 
 def _history(

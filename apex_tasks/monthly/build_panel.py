@@ -25,15 +25,16 @@ from apex_tasks.dataset.risk_factors import read_risk_factors
 from apex_tasks.dataset.schema import CODE, DatasetFile, open_dataset
 from apex_tasks.frozen_model import FrozenModel, StoredDocument
 from apex_tasks.settings import ApexSettings, FreshnessSettings, Normalization
-from apex_tasks.store import Artifact, ArtifactReference, FileWriter, Store, content_key
+from apex_tasks.store import Artifact, ArtifactReference, FileWriter, Store, canonical_json, content_key
 from apex_tasks.tables import parquet_bytes, read_table
 
 PANELS = "panels"
-ROWS, WINDOWS, PRICES, EARLIER_PRICES, FACTORS = PANEL_FILES = (
+ROWS, WINDOWS, PRICES, EARLIER_PRICES, NEW_HISTORIES, FACTORS = PANEL_FILES = (
     "rows.npy",
     "windows.parquet",
     "prices.parquet",
     "earlier_prices.parquet",
+    "new_histories.json",
     "risk_factors.parquet",
 )
 WINDOW_START = "window_start"
@@ -216,6 +217,11 @@ def read_panel_earlier_prices(artifact: Artifact) -> pd.DataFrame:
     return read_table(artifact, EARLIER_PRICES)
 
 
+def read_panel_new_histories(artifact: Artifact) -> dict[str, dt.date]:
+    """Code -> first day of its newest history, of the codes that have an earlier one."""
+    return {code: dt.date.fromisoformat(day) for code, day in artifact.read_json(NEW_HISTORIES).items()}
+
+
 def read_panel_risk_factors(artifact: Artifact) -> pd.DataFrame:
     """Risk factors of a stored panel, as `dataset.risk_factors.read_risk_factors` gives them."""
     return read_table(artifact, FACTORS)
@@ -282,6 +288,7 @@ def _build(
             WINDOWS: parquet_bytes(pd.DataFrame({CODE: window.codes, WINDOW_START: window.start})),
             PRICES: parquet_bytes(prices),
             EARLIER_PRICES: parquet_bytes(read_earlier_prices(dataset, keys, prices, first)),
+            NEW_HISTORIES: canonical_json({code: str(day) for code, day in keys.new_histories().items()}),
             FACTORS: parquet_bytes(read_risk_factors(dataset, request.plan, [as_of])),
         },
         details=PanelDetails(

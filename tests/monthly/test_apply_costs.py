@@ -278,6 +278,41 @@ def test_a_split_in_a_suspension_longer_than_the_price_window_keeps_the_value(
     assert values[0] == pytest.approx(values[1], rel=1e-9)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", [60, 59])
+def test_the_price_of_another_company_is_not_that_of_held_shares(
+    market: SmallMarket, tmp_path: Path, missing: int
+) -> None:
+    """A held code is without a row for a while and comes back at 7 times its price."""
+    home = tmp_path / "home"
+    settings = small_settings("unused", portfolio=PortfolioSettings(turnover_limit=0.01))
+    run(market, home, JULY, settings, cold_start=True)
+    code = table(home, JULY, "orders.csv")["code"].iloc[0]
+    sessions = sorted(set(market.dates))
+    last = sessions.index(JULY)
+    gone = (market.codes == code) & np.isin(market.dates, sessions[last + 1 : last + 1 + missing])
+    later = (market.codes == code) & (market.dates > sessions[last + missing])
+    prices = {name: market.values(name) * np.where(later, 7.0, 1.0) for name in ("Close", "AdjustmentClose")}
+    changed = replaced(market.table, **prices).filter(pa.array(~gone))
+    dataset = write_table(changed, tmp_path / "d.parquet")
+    for month in (AUGUST, SEPTEMBER, OCTOBER):
+        run(market, home, month, settings, dataset=str(dataset))
+    position = book(home, OCTOBER)["before"]["positions"][code]
+    told = [warning for warning in run_document(home, OCTOBER)["warnings"] if "came back as other" in warning]
+    days = read_published_ledger(Store(home), open_dataset(dataset), AS_OF[OCTOBER]).days
+    assert days[-1].book.portfolio_value_jpy == pytest.approx(
+        book(home, OCTOBER)["before"]["portfolio_value_jpy"], rel=1e-12
+    )
+    if missing == 60:
+        assert position["price_date"] == str(JULY)
+        assert told == [
+            f"1 held codes came back as other stocks, and the shares of the old ones keep their last price: {code}"
+        ]
+    else:
+        assert position["price_date"] == str(AS_OF[OCTOBER])
+        assert told == []
+
+
 def without_row(market: SmallMarket, code: str, day: dt.date, out: Path) -> Path:
     return write_table(market.table.filter(pa.array(~((market.codes == code) & (market.dates == day)))), out)
 

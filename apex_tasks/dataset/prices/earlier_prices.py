@@ -96,6 +96,21 @@ def earlier_prices_of(
     return earlier.drop_duplicates(CODE, keep="last")[EARLIER_COLUMNS].reset_index(drop=True)
 
 
+def new_histories_of(
+    history: PriceHistory, codes: Collection[str], since: dt.date, until: dt.date
+) -> dict[str, dt.date]:
+    """First day of the newest history of some codes, where another one of `since..until` is before it."""
+    known = history.between(since, until)
+    own = known.of(codes).frame.sort_values([CODE, DATE], kind="stable")
+    numbers, _ = pd.factorize(own[CODE])
+    sessions = np.unique(known.frame[DATE].to_numpy().astype("datetime64[D]"))
+    days = own[DATE].to_numpy().astype("datetime64[D]")
+    own = own.assign(history=history_numbers(numbers, days, NEW_HISTORY_AFTER_SESSIONS, sessions))
+    starts = own.drop_duplicates("history", keep="first")
+    later = starts[starts.duplicated(CODE, keep="first")].drop_duplicates(CODE, keep="last")
+    return dict(zip(later[CODE], later[DATE], strict=True))
+
+
 def _history_starts(keys: RowKeys, codes: set[str], first: dt.date) -> dict[str, dt.date]:
     """First day of the history that each code's first row from `first` on belongs to, where that is earlier."""
     since = np.flatnonzero(keys.days >= days_since_epoch(first))

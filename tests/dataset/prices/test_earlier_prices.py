@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ import pytest
 
 from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.prices.daily_prices import read_prices
-from apex_tasks.dataset.prices.earlier_prices import earlier_prices_of, read_earlier_prices
+from apex_tasks.dataset.prices.earlier_prices import earlier_prices_of, new_histories_of, read_earlier_prices
 from apex_tasks.dataset.prices.price_history import PriceHistory
 from apex_tasks.dataset.schema import open_dataset
 from tests.support.random_dataset import as_table, weekdays, write
@@ -45,7 +47,7 @@ def market(seed: int) -> pd.DataFrame:
 def by_hand(frame: pd.DataFrame, code: str, after: int) -> tuple[dt.date, float, float] | None:
     """Last priced row before `FIRST` of the history that the stock's first row since belongs to."""
     sessions = sorted(set(frame["Date"]))
-    own = [row for row in frame.itertuples() if row.Code == code]
+    own: list[Any] = [row for row in frame.itertuples() if row.Code == code]
     later = min((row.Date for row in own if row.Date >= FIRST), default=None)
     for row in sorted(own, key=lambda row: row.Date, reverse=True):
         if later is None or row.Date >= later:
@@ -84,6 +86,25 @@ def test_they_are_those_of_a_walk_back(tmp_path: Path, seed: int, by: str) -> No
     assert in_memory["Code"].tolist() == [code for code in CODES if by_hand(frame, code, 60)]
     both = in_memory[in_memory["Code"].isin(found["Code"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(both, found)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_new_histories_begin_where_a_walk_finds_them(tmp_path: Path, seed: int) -> None:
+    frame = market(seed)
+    dataset = open_dataset(write(as_table(frame), tmp_path / "d.parquet"))
+    expected = {}
+    for code in CODES:
+        own = sorted(frame[frame["Code"] == code]["Date"])
+        for before, day in pairwise(own):
+            if DAYS.index(day) - DAYS.index(before) > 60:
+                expected[code] = day
+    assert len(expected) > 5
+    assert scan_keys(dataset, LAST, new_history_after=60).new_histories() == expected
+    assert scan_keys(dataset, LAST).new_histories() == {}
+    history = PriceHistory(read_prices(dataset, dt.date.min, LAST))
+    assert new_histories_of(history, CODES, DAYS[0], LAST) == expected
+    assert new_histories_of(history, CODES[:1], DAYS[0], LAST) == {}
+    assert new_histories_of(history, CODES, DAYS[-5], LAST) == {}
 
 
 def test_a_code_of_another_company_has_none(tmp_path: Path) -> None:
