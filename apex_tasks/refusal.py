@@ -61,6 +61,10 @@ class DatasetLate(Refusal):
     """The dataset was waited for and has not become complete in time."""
 
 
+class DatasetReplaced(Refusal):
+    """Another dataset is under the name than the one whose reading began."""
+
+
 class DatasetUnsound(Refusal):
     """The dataset reads well, and differs from a sound delivery in what a month would be decided on."""
 

@@ -13,7 +13,7 @@ from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS, PriceHis
 from apex_tasks.dataset.schema import CLOSE
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.delisting import DelistedName, delisted_names, unnoticed_delisted_names
-from apex_tasks.portfolio.ledger import LedgerDay, carry_forward
+from apex_tasks.portfolio.ledger import LedgerDay, carry_forward_from
 from apex_tasks.portfolio.monthly_plan import MonthlyPlan
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.portfolio.splits import share_factors
@@ -112,8 +112,8 @@ def simulate_live(
         if parent is None:
             return Book.cold(capital_jpy, until)
         before, planned, rebalance = parent
-        window = history.between(_price_start(rebalance.as_of, until), until)
-        carried = carry_forward(before, planned.orders, rebalance.date, window, until)
+        start = _price_start(rebalance.as_of, until)
+        carried = carry_forward_from(start, before, planned.orders, rebalance.date, history, until)
         simulation.rebalances.append(Rebalanced(rebalance, planned, carried.fills))
         simulation.days.extend(carried.days)
         return carried.book

@@ -8,6 +8,7 @@ both would be of neither. A row without a price is a row, so a suspension that t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,10 @@ def new_history_warning(codes: Sequence[str], after: int, lookback: int) -> str:
 
 
 def history_numbers(
-    code_numbers: npt.NDArray[np.integer], days: npt.NDArray[np.integer], after: int | None
+    code_numbers: npt.NDArray[np.integer],
+    days: npt.NDArray[Any],
+    after: int | None,
+    sessions: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Number the histories: ascending by code, then by time.
 
@@ -37,9 +41,11 @@ def history_numbers(
     code_numbers : (n_rows,)
         A number per code, equal in the rows of a code; rows by code, then day.
     days : (n_rows,)
-        Day of each row. Sessions are the distinct days of all rows.
+        Day of each row, a number or a datetime64.
     after
         Sessions without a row from which on a code begins a new history; None: a code has one history.
+    sessions : (n_sessions,)
+        Days of the whole dataset, ascending; by default the distinct days of these rows.
 
     Returns
     -------
@@ -49,6 +55,6 @@ def history_numbers(
     begins = np.zeros(len(code_numbers), dtype=np.bool_)
     begins[1:] = code_numbers[1:] != code_numbers[:-1]
     if after is not None:
-        session = np.searchsorted(np.unique(days), days)
+        session = np.searchsorted(np.unique(days) if sessions is None else sessions, days)
         begins[1:] |= np.diff(session) > after
     return np.cumsum(begins)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from apex_tasks.refusal import Refusal
+from apex_tasks.refusal import DatasetReplaced
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def require_same_file(path: Path, identity: FileIdentity) -> None:
 
     Raises
     ------
-    Refusal
+    DatasetReplaced
         Another file stands under the name now.
     """
     try:
@@ -40,7 +40,7 @@ def require_same_file(path: Path, identity: FileIdentity) -> None:
     except OSError:
         now = None
     if now != identity:
-        raise Refusal(
+        raise DatasetReplaced(
             "dataset was replaced while it was read",
             expected="one file from the first look to the last",
             received="no file any more" if now is None else f"another of {now.bytes} bytes",

@@ -54,6 +54,15 @@ class RowKeys:
         """Positions of the rows of one day, by Code."""
         return np.flatnonzero(self.days == days_since_epoch(day))
 
+    def new_histories(self) -> dict[str, dt.date]:
+        """First day of the newest history of every code that has an earlier one, by code."""
+        is_last = np.ones(len(self.code_index), dtype=np.bool_)
+        is_last[:-1] = self.code_index[1:] != self.code_index[:-1]
+        rows = np.flatnonzero(is_last & self.later_history)
+        days = self.days[rows - self.age[rows]]
+        codes = self.codes[self.code_index[rows]]
+        return {str(code): day_from_epoch(day) for code, day in zip(codes, days, strict=True)}
+
     def begun_again(self, day: dt.date, lookback: int) -> list[str]:
         """Codes with a row on a day whose window, because of a new history, is not full, ascending."""
         rows = self.on(day)

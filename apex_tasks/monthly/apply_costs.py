@@ -15,7 +15,14 @@ from apex_tasks.dataset.prices.price_history import PriceHistory
 from apex_tasks.dataset.schema import CLOSE, CODE
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.monitoring import alerts
-from apex_tasks.monthly.build_panel import PANELS, PanelReference, read_panel_prices, read_panel_risk_factors
+from apex_tasks.monthly.build_panel import (
+    PANELS,
+    PanelReference,
+    read_panel_earlier_prices,
+    read_panel_new_histories,
+    read_panel_prices,
+    read_panel_risk_factors,
+)
 from apex_tasks.monthly.infer import SCORES, ScoresReference, read_forecasts
 from apex_tasks.monthly.plan_record import plan_document, plan_metrics, portfolio_table
 from apex_tasks.monthly.request import RunRequest
@@ -40,7 +47,7 @@ from apex_tasks.published.portfolio import (
 )
 from apex_tasks.published.run_document import PlanDocument
 from apex_tasks.refusal import DatasetUnsound, Refusal
-from apex_tasks.store import ArtifactReference, Store, canonical_json, content_key
+from apex_tasks.store import Artifact, ArtifactReference, Store, canonical_json, content_key
 from apex_tasks.tables import csv_bytes, parquet_bytes
 
 PLANS, PLAN_FILE = "plans", "plan.json"
@@ -98,7 +105,7 @@ def apply_costs(
     prices = PriceHistory(read_panel_prices(artifact))
     if parent is not None:
         _require_known_names(parent, prices, request)
-    carried = None if parent is None else _carry(parent, prices, request.as_of)
+    carried = None if parent is None else _carry(parent, prices, artifact, request.as_of)
     if carried is None:
         current = Book.cold(request.settings.portfolio.initial_capital_jpy, request.as_of)
     else:
@@ -214,9 +221,17 @@ def _require_known_names(parent: PublishedPortfolio, prices: PriceHistory, reque
         )
 
 
-def _carry(parent: PublishedPortfolio, prices: PriceHistory, as_of: dt.date) -> CarriedBook:
+def _carry(parent: PublishedPortfolio, prices: PriceHistory, panel: Artifact, as_of: dt.date) -> CarriedBook:
     """What became of the parent's orders and book up to the as-of close."""
-    return carry_forward(parent.book_before(), parent.orders(), parent.rebalance_date, prices, as_of)
+    return carry_forward(
+        parent.book_before(),
+        parent.orders(),
+        parent.rebalance_date,
+        prices,
+        as_of,
+        read_panel_earlier_prices(panel),
+        read_panel_new_histories(panel),
+    )
 
 
 def _history(

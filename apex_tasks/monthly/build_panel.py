@@ -21,6 +21,7 @@ from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.panel import Panel
 from apex_tasks.dataset.panel import build_panel as build_windows
 from apex_tasks.dataset.prices.daily_prices import check_units, read_prices
+from apex_tasks.dataset.prices.earlier_prices import read_earlier_prices
 from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.risk_factors import read_risk_factors
@@ -34,14 +35,16 @@ from apex_tasks.settings import (
     JudgementSettings,
     Normalization,
 )
-from apex_tasks.store import Artifact, ArtifactReference, FileWriter, Store, content_key
+from apex_tasks.store import Artifact, ArtifactReference, FileWriter, Store, canonical_json, content_key
 from apex_tasks.tables import parquet_bytes, read_table
 
 PANELS = "panels"
-ROWS, WINDOWS, PRICES, FACTORS = PANEL_FILES = (
+ROWS, WINDOWS, PRICES, EARLIER_PRICES, NEW_HISTORIES, FACTORS = PANEL_FILES = (
     "rows.npy",
     "windows.parquet",
     "prices.parquet",
+    "earlier_prices.parquet",
+    "new_histories.json",
     "risk_factors.parquet",
 )
 WINDOW_START = "window_start"
@@ -236,6 +239,16 @@ def read_panel_prices(artifact: Artifact) -> pd.DataFrame:
     return read_table(artifact, PRICES)
 
 
+def read_panel_earlier_prices(artifact: Artifact) -> pd.DataFrame:
+    """Last rows before these prices, as `dataset.prices.earlier_prices.read_earlier_prices` gives them."""
+    return read_table(artifact, EARLIER_PRICES)
+
+
+def read_panel_new_histories(artifact: Artifact) -> dict[str, dt.date]:
+    """Code -> first day of its newest history, of the codes that have an earlier one."""
+    return {code: dt.date.fromisoformat(day) for code, day in artifact.read_json(NEW_HISTORIES).items()}
+
+
 def read_panel_risk_factors(artifact: Artifact) -> pd.DataFrame:
     """Risk factors of a stored panel, as `dataset.risk_factors.read_risk_factors` gives them."""
     return read_table(artifact, FACTORS)
@@ -260,7 +273,8 @@ def _build(
     freshness = check_freshness(dataset, as_of, request.freshness)
     if freshness.rows == 0:
         raise freshness.refusal()
-    prices = read_prices(dataset, as_of - dt.timedelta(days=PRICE_HISTORY_DAYS), as_of)
+    first = as_of - dt.timedelta(days=PRICE_HISTORY_DAYS)
+    prices = read_prices(dataset, first, as_of)
     warnings = check_units(prices, as_of, request.dataset)
     if not freshness.ready:
         gap = freshness.refusal()
@@ -310,6 +324,8 @@ def _build(
             ROWS: _npy_writer(panel),
             WINDOWS: parquet_bytes(pd.DataFrame({CODE: window.codes, WINDOW_START: window.start})),
             PRICES: parquet_bytes(prices),
+            EARLIER_PRICES: parquet_bytes(read_earlier_prices(dataset, keys, prices, first)),
+            NEW_HISTORIES: canonical_json({code: str(day) for code, day in keys.new_histories().items()}),
             FACTORS: parquet_bytes(read_risk_factors(dataset, request.plan, [as_of])),
         },
         details=PanelDetails(

@@ -215,6 +215,11 @@ def _carried_warnings(parent: PublishedPortfolio | None, carried: CarriedBook | 
             f"{len(carried.fills.unpriced_buys)} buys of {fill_date} were not filled, no close that day: "
             f"{', '.join(carried.fills.unpriced_buys)}"
         )
+    if carried.replaced:
+        warnings.append(
+            f"{len(carried.replaced)} held codes came back as other stocks, and the shares of the old ones keep "
+            f"their last price: {', '.join(carried.replaced)}"
+        )
     if stale := carried.book.stale_codes:
         warnings.append(
             f"{len(stale)} held stocks have no close on {carried.book.as_of} and are valued at their last: "

@@ -104,6 +104,15 @@ class Book(FrozenModel):
         """Codes whose last price is older than `as_of`."""
         return tuple(code for code, held in self.positions.items() if held.price_date < self.as_of)
 
+    @property
+    def oldest_price_date(self) -> dt.date:
+        """Session of the oldest of the last prices; `as_of` where nothing is held."""
+        return min((held.price_date for held in self.positions.values()), default=self.as_of)
+
+    def priced_before(self, day: dt.date) -> tuple[str, ...]:
+        """Codes whose last price is older than a day."""
+        return tuple(code for code, held in self.positions.items() if held.price_date < day)
+
     def weights(self) -> dict[str, float]:
         """Code -> position value as a fraction of cash and positions.
 

@@ -6,12 +6,14 @@ import datetime as dt
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pandas as pd
 
 from apex_tasks.dataset.prices.daily_prices import ADJUSTMENT, ADV
+from apex_tasks.dataset.prices.earlier_prices import earlier_prices_of, new_histories_of
 from apex_tasks.dataset.prices.price_history import PriceHistory
-from apex_tasks.dataset.schema import CLOSE, CODE
+from apex_tasks.dataset.schema import CLOSE, CODE, DATE
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book
 from apex_tasks.portfolio.delisting import Listings
@@ -72,15 +74,24 @@ class CarriedBook:
     fills
         The orders as they were filled; None when the data have no closes of the fill day, so that they count
         as estimated.
+    replaced
+        Positions whose codes are another company's by now: they keep their last price.
     """
 
     book: Book
     days: tuple[LedgerDay, ...]
     fills: Orders | None
+    replaced: tuple[str, ...] = ()
 
 
 def carry_forward(
-    before: Book, ordered: Orders, fill_date: dt.date, history: PriceHistory, until: dt.date
+    before: Book,
+    ordered: Orders,
+    fill_date: dt.date,
+    history: PriceHistory,
+    until: dt.date,
+    earlier: pd.DataFrame | None = None,
+    new_histories: Mapping[str, dt.date] = MappingProxyType({}),
 ) -> CarriedBook:
     """Fill a rebalance's orders and bring the book forward to the close of `until`.
 
@@ -98,6 +109,12 @@ def carry_forward(
         Session on which they trade.
     history
         Prices from `ordered.as_of` to `until`; later ones are not looked at.
+    earlier
+        Last rows before these prices of stocks that were suspended since, see `dataset.prices.earlier_prices`: what a
+        split in the meantime is seen by. One older than the price in the book is not looked at.
+    new_histories
+        Code -> first day of its newest history, see `dataset.code_histories`. A position that was priced before it is
+        one of another company: from that day on the code has no row, so that its shares keep their last price.
 
     Raises
     ------
@@ -108,7 +125,9 @@ def carry_forward(
     all_sessions = history.sessions()
     sessions = [day for day in all_sessions if day >= fill_date]
     history = history.of(before.positions.keys() | {order.code for order in ordered.rows})
-    adjustments = _Adjustments(history, ordered.as_of)
+    replaced = _replaced(before, ordered, new_histories)
+    history = history.before(replaced)
+    adjustments = _Adjustments(history, ordered.as_of, _of_positions(earlier, before))
     listings = Listings(history, all_sessions)
     days: list[LedgerDay] = []
     fills, book = None, ordered.book
@@ -132,15 +151,32 @@ def carry_forward(
         paid, split = _paid(book, dividends), _split_codes(book, factors)
         book = _with_cash(book, paid).roll(factors).mark(history.on(session, CLOSE), session)
         days.append(LedgerDay(session, book, None, paid, split, listings.delisted(book, session)))
-    return CarriedBook(book.mark({}, until), tuple(days), fills)
+    kept = tuple(code for code in book.positions if code in replaced)
+    return CarriedBook(book.mark({}, until), tuple(days), fills, kept)
+
+
+def carry_forward_from(
+    start: dt.date, before: Book, ordered: Orders, fill_date: dt.date, history: PriceHistory, until: dt.date
+) -> CarriedBook:
+    """As `carry_forward`, with prices from `start` on; the longer history tells what was before them."""
+    codes = before.positions.keys() | {order.code for order in ordered.rows}
+    return carry_forward(
+        before,
+        ordered,
+        fill_date,
+        history.between(start, until),
+        until,
+        earlier_prices_of(history, before.priced_before(start), start, until),
+        new_histories_of(history, codes, min(start, before.oldest_price_date), until),
+    )
 
 
 class _Adjustments:
     """Splits and dividends of some stocks since the session that was asked about before."""
 
-    def __init__(self, history: PriceHistory, start: dt.date) -> None:
+    def __init__(self, history: PriceHistory, start: dt.date, earlier: Mapping[str, AdjustedClose]) -> None:
         self._history = history
-        self._known = _adjusted_closes(history.latest_rows(start, ADJUSTMENT))
+        self._known = {**earlier, **_adjusted_closes(history.latest_rows(start, ADJUSTMENT))}
 
     def until(self, session: dt.date) -> tuple[dict[str, float], dict[str, float]]:
         """Share factors and dividends per old share from the session before to this one."""
@@ -177,6 +213,21 @@ def _adjusted_closes(rows: pd.DataFrame) -> dict[str, AdjustedClose]:
         code: AdjustedClose(close, ratio * close)
         for code, close, ratio in zip(rows[CODE], closes, rows[ADJUSTMENT].tolist(), strict=True)
     }
+
+
+def _replaced(before: Book, ordered: Orders, new_histories: Mapping[str, dt.date]) -> dict[str, dt.date]:
+    """The codes whose shares in the book are older than the code's newest history, and the first day of that."""
+    priced = {order.code: ordered.as_of for order in ordered.rows}
+    priced |= {code: held.price_date for code, held in before.positions.items()}
+    return {code: day for code, day in new_histories.items() if code in priced and priced[code] < day}
+
+
+def _of_positions(earlier: pd.DataFrame | None, book: Book) -> dict[str, AdjustedClose]:
+    if earlier is None:
+        return {}
+    days = dict(zip(earlier[CODE], earlier[DATE], strict=True))
+    known = [code for code, held in book.positions.items() if code in days and days[code] >= held.price_date]
+    return _adjusted_closes(earlier[earlier[CODE].isin(known)])
 
 
 def _paid(book: Book, dividends: Mapping[str, float]) -> float:

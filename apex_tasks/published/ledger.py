@@ -10,7 +10,7 @@ from apex_tasks.dataset.prices.daily_prices import read_prices
 from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS, PriceHistory
 from apex_tasks.dataset.schema import DatasetFile
 from apex_tasks.portfolio.book import Book
-from apex_tasks.portfolio.ledger import LedgerDay, carry_forward
+from apex_tasks.portfolio.ledger import LedgerDay, carry_forward_from
 from apex_tasks.portfolio.orders import Orders
 from apex_tasks.published.portfolio import PublishedPortfolio, published_months
 from apex_tasks.refusal import Refusal
@@ -109,7 +109,7 @@ def read_published_ledger(
         before, ordered = portfolio.book_before(), portfolio.orders()
         end = max(last, ordered.as_of) if after is None else after.as_of
         start = min(ordered.as_of, end - dt.timedelta(days=PRICE_HISTORY_DAYS))
-        carried = carry_forward(before, ordered, portfolio.rebalance_date, history.between(start, end), end)
+        carried = carry_forward_from(start, before, ordered, portfolio.rebalance_date, history, end)
         months.append(
             LedgerMonth(portfolio, carried.fills, carried.fills or (ordered if carried.days else None))
         )

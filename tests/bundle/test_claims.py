@@ -126,5 +126,6 @@ def test_without_a_reason_nothing_of_it_is_published(chain: Path) -> None:
         "horizon": 20,
         "normalization": Normalization.CSZ,
         "features_mode": "fill-zero",
+        "new_history_after_sessions": 60,
     }
     assert "normalization_reason" not in json.dumps(document)

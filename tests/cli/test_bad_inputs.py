@@ -94,8 +94,8 @@ BAD_DATASETS: dict[str, tuple[Callable[[SmallMarket, Path], None], str]] = {
     "no Volume": (without_columns("Volume"), "dataset lacks required columns"),
     "no keys": (without_columns("Date", "Code"), "received=no Date, Code"),
     "missing returns": (without_columns("returns_5d"), "returns_5d"),
-    "turnover ranks": (with_column("TurnoverValue", ranks), "TurnoverValue holds ranks, not amounts: expected=JPY"),
-    "volume ranks": (with_column("Volume", ranks), "Volume holds ranks, not amounts: expected=shares"),
+    "turnover ranks": (with_column("TurnoverValue", ranks), "expected 0.67 to 1.50: TurnoverValue holds ranks"),
+    "volume ranks": (with_column("Volume", ranks), "expected 0.67 to 1.50: Volume holds ranks"),
     "too few stocks": (few_stocks, "too few eligible stocks on 2025-06-30: expected=at least 80"),
     "as-of missing": (ends_early, "dataset has no rows for the as-of session 2025-06-30"),
 }  # fmt: skip

@@ -236,11 +236,14 @@ def test_a_different_result_is_refused_and_a_reason_publishes_it(apex: Apex) -> 
     assert (code, json.loads(said)) == (0, {"records": 2, "problems": []})
 
 
-def test_a_broken_threshold_exits_with_4(apex: Apex, market: SmallMarket, tmp_path: Path) -> None:
+def test_a_broken_threshold_exits_with_4(
+    apex: Apex, market: SmallMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     close = market.values("Close")
     first = sorted(set(market.codes))[:70]
     close[(market.dates == AS_OF[JULY]) & np.isin(market.codes, first)] = np.nan
     dataset = market.changed(tmp_path / "unpriced.parquet", Close=close)
+    monkeypatch.setenv("APEX_JUDGEMENT__WARN_ONLY", "prices_missing")
     message = refusal(apex("run", "--date", "2025-07-01", "--cold-start", "--dataset", dataset, "--json"), 4)
     assert "apex_selected_count = 50" in message
     assert published_bytes(tmp_path / "home") == {}

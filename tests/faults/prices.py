@@ -90,8 +90,8 @@ SCALES = (
     Case("TurnoverValue in thousands of JPY", scaled(TURNOVER, 1e-3), UNSOUND, J),
     Case("TurnoverValue in millions of JPY", scaled(TURNOVER, 1e-6), UNSOUND, J),
     Case("TurnoverValue in thousands on the as-of session", scaled(TURNOVER, 1e-3, AS_OF_ROWS), UNSOUND, J),
-    Case("TurnoverValue is percentile ranks", column("TurnoverValue", RANKS), refused("TurnoverValue holds ranks"), quick=True),
-    Case("Volume is percentile ranks", column("Volume", RANKS), refused("Volume holds ranks")),
+    Case("TurnoverValue is percentile ranks", column("TurnoverValue", RANKS), UNSOUND, quick=True),
+    Case("Volume is percentile ranks", column("Volume", RANKS), UNSOUND),
     Case("Close is percentile ranks", column("Close", RANKS), UNSOUND, J),
     Case("TurnoverValue null: Volume x Close stands for it", nulled(TURNOVER), same()),
 )  # fmt: skip

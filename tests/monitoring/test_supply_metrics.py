@@ -71,7 +71,9 @@ def test_the_rank_correlation_counts_stocks_in_both_months_only(
     settings = small_settings(home)
     freshness = settings.freshness.model_copy(update={"min_row_ratio": 0.5})
     dataset = write_table(market.table.filter(kept), tmp_path / "fewer.parquet")
-    run(market, home, AUGUST, settings.model_copy(update={"freshness": freshness}), dataset=str(dataset))
+    judgement = settings.judgement.model_copy(update={"min_priced_ratio": 0.5, "max_lost_share": 0.5})
+    settings = settings.model_copy(update={"freshness": freshness, "judgement": judgement})
+    run(market, home, AUGUST, settings, dataset=str(dataset))
     now = scores(home, AUGUST)
     assert len(now) == 110
     expected = spearman_by_hand(scores(chain, JULY), now)

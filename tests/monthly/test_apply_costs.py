@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from apex_tasks.backtesting.backtest import BacktestRequest, open_market, replay
+from apex_tasks.dataset.schema import open_dataset
+from apex_tasks.published.ledger import read_published_ledger
 from apex_tasks.published.portfolio import last_published_before, published_dates
-from apex_tasks.refusal import Refusal, ThresholdBroken
+from apex_tasks.refusal import DatasetUnsound, Refusal, ThresholdBroken
+from apex_tasks.settings import Fault, JudgementSettings, PortfolioSettings
 from apex_tasks.store import Store
 from tests.support import oracle_portfolio
 from tests.support.month_reading import book, run_document, table
 from tests.support.small_market import (
     AS_OF,
     AUGUST,
+    CALENDAR,
     JULY,
+    LAST_SESSION,
+    OCTOBER,
     REBALANCES,
     SEPTEMBER,
     SmallMarket,
     home_after,
     portfolio,
     published_bytes,
+    replaced,
     run,
+    small_settings,
     write_table,
 )
 
@@ -145,14 +156,15 @@ def unpriced(market: SmallMarket, stocks: int, out: Path) -> Path:
 
 def test_too_few_candidates_break_the_critical_threshold(market: SmallMarket, tmp_path: Path) -> None:
     dataset = unpriced(market, 68, tmp_path / "52 left.parquet")
+    lenient = small_settings(tmp_path, judgement=JudgementSettings(min_priced_ratio=0.1))
     with pytest.raises(ThresholdBroken) as broken:
-        run(market, tmp_path, JULY, dataset=str(dataset), cold_start=True)
+        run(market, tmp_path, JULY, lenient, dataset=str(dataset), cold_start=True)
     assert broken.value.exit_code == 4
     assert broken.value.expected == "not apex_selected_count < 53"
     assert broken.value.received == "apex_selected_count = 52"
     assert published_bytes(tmp_path) == {}
     enough = unpriced(market, 67, tmp_path / "53 left.parquet")
-    run(market, tmp_path, JULY, dataset=str(enough), cold_start=True)
+    run(market, tmp_path, JULY, lenient, dataset=str(enough), cold_start=True)
     assert run_document(tmp_path, JULY)["metrics"]["apex_selected_count"] == 53
 
 
@@ -191,11 +203,119 @@ def test_an_unadjusted_split_does_change_it(market: SmallMarket, chain: Path, tm
     close = market.values("Close")
     close[(market.codes == held) & (market.dates >= dt.date(2025, 8, 15))] /= 2
     dataset = market.changed(tmp_path / "unadjusted.parquet", Close=close, AdjustmentClose=close)
-    run(market, home_after(chain, tmp_path / "home", AUGUST), SEPTEMBER, dataset=str(dataset))
+    home = home_after(chain, tmp_path / "home", AUGUST)
+    with pytest.raises(DatasetUnsound, match=f"held or ordered names.*{held}"):
+        run(market, home, SEPTEMBER, dataset=str(dataset))
+    accepted = JudgementSettings(accepted_moves=(f"{held}@2025-08-15",))
+    run(market, home, SEPTEMBER, small_settings(home, judgement=accepted), dataset=str(dataset))
     assert (
         book(tmp_path / "home", SEPTEMBER)["before"]["portfolio_value_jpy"]
         < book(chain, SEPTEMBER)["before"]["portfolio_value_jpy"] - 10_000
     )
+
+
+SUSPENDED_UNTIL = dt.date(2025, 9, 16)
+
+
+def suspended(market: SmallMarket, code: str, ratio: float, out: Path, *, rows: bool) -> Path:
+    """The stock does not trade from 3 July to 15 September, and comes back split; with or without rows meanwhile."""
+    dataset = split(market, code, SUSPENDED_UNTIL, ratio, out)
+    table = pq.read_table(dataset)
+    gone = (market.codes == code) & (market.dates > dt.date(2025, 7, 2)) & (market.dates < SUSPENDED_UNTIL)
+    if rows:
+        columns = {
+            name: np.where(gone, np.nan, table[name].to_numpy()) for name in ("Close", "AdjustmentClose")
+        }
+        return write_table(replaced(table, **columns), out)
+    return write_table(table.filter(pa.array(~gone)), out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("ratio", [2.0, 0.1])
+def test_a_split_in_a_suspension_longer_than_the_price_window_keeps_the_value(
+    market: SmallMarket, tmp_path: Path, ratio: float, rows: bool
+) -> None:
+    """70 days of prices before October's as-of session do not hold the last price before the suspension."""
+    home = tmp_path / "home"
+    # Without a close the stock is no candidate; short steps keep a part of what is held of it.
+    settings = small_settings("unused", portfolio=PortfolioSettings(turnover_limit=0.01))
+    run(market, home, JULY, settings, cold_start=True)
+    code = table(home, JULY, "orders.csv")["code"].iloc[0]
+    plain = suspended(market, code, 1.0, tmp_path / "plain.parquet", rows=rows)
+    dataset = suspended(market, code, ratio, tmp_path / "split.parquet", rows=rows)
+    for month in (AUGUST, SEPTEMBER):
+        run(market, home, month, settings, dataset=str(plain))
+    shutil.copytree(home, tmp_path / "other")
+    run(market, tmp_path / "other", OCTOBER, settings, dataset=str(plain))
+    run(market, home, OCTOBER, settings, dataset=str(dataset))
+    found, expected = (book(folder, OCTOBER)["before"] for folder in (home, tmp_path / "other"))
+    assert expected["positions"][code]["price_date"] == str(AS_OF[OCTOBER])
+    assert found["positions"][code]["shares"] == pytest.approx(
+        expected["positions"][code]["shares"] * ratio, rel=1e-12
+    )
+    assert found["portfolio_value_jpy"] == pytest.approx(expected["portfolio_value_jpy"], rel=1e-12)
+    # The ledger of the published months, and a backtest of the same months, look back as far.
+    ledger = read_published_ledger(Store(home), open_dataset(dataset))
+    other = read_published_ledger(Store(tmp_path / "other"), open_dataset(plain))
+    assert [day.book.portfolio_value_jpy for day in ledger.days] == pytest.approx(
+        [day.book.portfolio_value_jpy for day in other.days], rel=1e-12
+    )
+    values = [
+        [
+            day.book.portfolio_value_jpy
+            for day in replay(
+                open_market(
+                    BacktestRequest(
+                        bundle=str(market.bundle),
+                        dataset=str(path),
+                        start=JULY,
+                        end=LAST_SESSION,
+                        settings=settings,
+                    ),
+                    CALENDAR,
+                ),
+                settings,
+            ).days
+        ]
+        for path in (dataset, plain)
+    ]
+    assert values[0] == pytest.approx(values[1], rel=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", [60, 59])
+def test_the_price_of_another_company_is_not_that_of_held_shares(
+    market: SmallMarket, tmp_path: Path, missing: int
+) -> None:
+    """A held code is without a row for a while and comes back at 7 times its price."""
+    home = tmp_path / "home"
+    settings = small_settings("unused", portfolio=PortfolioSettings(turnover_limit=0.01))
+    run(market, home, JULY, settings, cold_start=True)
+    code = table(home, JULY, "orders.csv")["code"].iloc[0]
+    sessions = sorted(set(market.dates))
+    last = sessions.index(JULY)
+    gone = (market.codes == code) & np.isin(market.dates, sessions[last + 1 : last + 1 + missing])
+    later = (market.codes == code) & (market.dates > sessions[last + missing])
+    prices = {name: market.values(name) * np.where(later, 7.0, 1.0) for name in ("Close", "AdjustmentClose")}
+    changed = replaced(market.table, **prices).filter(pa.array(~gone))
+    dataset = write_table(changed, tmp_path / "d.parquet")
+    for month in (AUGUST, SEPTEMBER, OCTOBER):
+        run(market, home, month, settings, dataset=str(dataset))
+    position = book(home, OCTOBER)["before"]["positions"][code]
+    told = [warning for warning in run_document(home, OCTOBER)["warnings"] if "came back as other" in warning]
+    days = read_published_ledger(Store(home), open_dataset(dataset), AS_OF[OCTOBER]).days
+    assert days[-1].book.portfolio_value_jpy == pytest.approx(
+        book(home, OCTOBER)["before"]["portfolio_value_jpy"], rel=1e-12
+    )
+    if missing == 60:
+        assert position["price_date"] == str(JULY)
+        assert told == [
+            f"1 held codes came back as other stocks, and the shares of the old ones keep their last price: {code}"
+        ]
+    else:
+        assert position["price_date"] == str(AS_OF[OCTOBER])
+        assert told == []
 
 
 def without_row(market: SmallMarket, code: str, day: dt.date, out: Path) -> Path:
@@ -234,9 +354,13 @@ def test_without_closes_of_the_fill_day_the_orders_count_as_estimated(
     close = market.values("Close")
     close[market.dates == JULY] = np.nan
     dataset = market.changed(tmp_path / "no fills.parquet", Close=close)
-    run(market, home_after(chain, tmp_path / "home", JULY), AUGUST, dataset=str(dataset))
-    warnings = run_document(tmp_path / "home", AUGUST)["warnings"]
-    assert warnings == [f"no closes of {JULY} in the dataset: last month's orders count as estimated"]
+    home = home_after(chain, tmp_path / "home", JULY)
+    told = JudgementSettings(warn_only=(Fault.SESSIONS_UNPRICED,))
+    run(market, home, AUGUST, small_settings(home, judgement=told), dataset=str(dataset))
+    assert run_document(home, AUGUST)["warnings"] == [
+        f"sessions_unpriced: 1 sessions have rows and no close: {JULY}",
+        f"no closes of {JULY} in the dataset: last month's orders count as estimated",
+    ]
     assert {
         code: held["shares"] for code, held in book(chain, JULY)["orders"]["book"]["positions"].items()
     } == {

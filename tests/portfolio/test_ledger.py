@@ -114,6 +114,21 @@ def test_a_stock_that_splits_while_it_is_suspended_keeps_its_value() -> None:
     assert values == [100_000.0] * 7 + [96_000.0, 98_000.0]
 
 
+def test_shares_of_a_company_whose_code_another_one_has_keep_their_last_price() -> None:
+    before, orders = held()
+    prices = history(
+        {"13010": {0: 1000.0, 1: 1000.0, **dict.fromkeys(range(25, 30), 7000.0)}, "99990": always(1.0)}
+    )
+    known = {"13010": DAYS[25], "99990": DAYS[3]}
+    carried = carry_forward(before, orders, FILL, prices, DAYS[29], new_histories=known)
+    assert {day.book.portfolio_value_jpy for day in carried.days} == {100_000.0}
+    assert carried.days[-1].delisted == carried.replaced == ("13010",)
+    # Shares that were bought of the new company are its own.
+    carried = carry_forward(before, orders, FILL, prices, DAYS[29], new_histories={"13010": AS_OF})
+    assert carried.book.portfolio_value_jpy == 700_000.0
+    assert carried.replaced == ()
+
+
 @pytest.mark.parametrize("unit", [100.0, 0.01])
 def test_an_adjusted_close_that_changes_its_unit_is_refused(unit: float) -> None:
     # Taken for a split, it would make a hundred times the money, or a hundredth.

@@ -79,7 +79,7 @@ def test_a_book_made_by_hand_before_the_session_of_the_month_does_not_count(
 ) -> None:
     home = home_after(chain, tmp_path, JULY)
     by_hand = CALENDAR.rebalance_session(2025, 8, 3)
-    run(market, home, by_hand, on_session(home, LATER))
+    run(market, home, by_hand, on_session(home, LATER), off_cycle="by hand")
     assert portfolio(home, by_hand)
     assert parent_of(home, SEPTEMBER_LATER, LATER) is None
     with pytest.raises(Refusal, match=f"expected=a portfolio published for {AUGUST_LATER} or later"):

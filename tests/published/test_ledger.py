@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.market.costs import CostModel
 from apex_tasks.portfolio.book import Book, Position
 from apex_tasks.portfolio.orders import estimate_orders
@@ -96,7 +97,7 @@ def test_the_capital_is_the_value_that_the_chain_starts_from(
         "TurnoverValue": [1e8] * 3,
     }
     pq.write_table(pa.table(columns), tmp_path / "dataset.parquet")
-    ledger = read_published_ledger(store, str(tmp_path / "dataset.parquet"))
+    ledger = read_published_ledger(store, open_dataset(tmp_path / "dataset.parquet"))
     assert ledger.capital_jpy == capital
     # Everything is in the one stock, whose price doubles.
     assert ledger.performance().total_return == pytest.approx(100.0, abs=1.0)

@@ -17,6 +17,9 @@ _COUNTS = (
     "trades",
     "non_finite_cells",
     "filled_features",
+    "dataset_faults",
+    "priced_stocks",
+    "traded_stocks",
     "first_build",
     "hysteresis",
     "calendar_horizon_days",
@@ -24,6 +27,7 @@ _COUNTS = (
 _FIGURES = (
     "apex_daily_cost_bps",
     "median_rows",
+    "filled_share",
     "turnover",
     "cost_jpy",
     "portfolio_value_jpy",

@@ -120,7 +120,6 @@ def judge_turnover(rows: MarketRows, as_of: dt.date, settings: JudgementSettings
             stops=False,
             told=f"TurnoverValue of {len(names)} stocks is not {low:.2f} to {high:.2f} times Volume x Close on "
             f"{as_of}: {shown(names)}",
-            codes=names,
         )
 
 

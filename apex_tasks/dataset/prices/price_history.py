@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,13 @@ class PriceHistory:
     def of(self, codes: Collection[str]) -> PriceHistory:
         """The rows of some stocks."""
         return PriceHistory(self.frame[self.frame[CODE].isin(list(codes))])
+
+    def before(self, days: Mapping[str, dt.date]) -> PriceHistory:
+        """Without the rows of some stocks from a day on, each from its own."""
+        if not days:
+            return self
+        gone_since = self.frame[CODE].map(days).fillna(dt.date.max).to_numpy().astype("datetime64[D]")
+        return PriceHistory(self.frame[self._days < gone_since])
 
     def sessions(self) -> list[dt.date]:
         """Days on which at least one stock has a close, ascending."""

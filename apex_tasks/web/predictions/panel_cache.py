@@ -23,7 +23,7 @@ from apex_tasks.monthly.build_panel import (
     find_panel,
 )
 from apex_tasks.monthly.infer import SCORES, ScoresReference, infer, read_forecasts, scores_key
-from apex_tasks.refusal import Refusal
+from apex_tasks.refusal import DatasetReplaced, Refusal
 from apex_tasks.store import MANIFEST, Store, content_key
 from apex_tasks.web.file_fingerprint import file_fingerprint
 from apex_tasks.web.predictions.inputs import InputSource, ServedInputs
@@ -179,7 +179,10 @@ class PanelCache:
         found = find_panel(request, self._store, inputs.dataset.sha256)
         if found is None:
             logger.info("[Inference] Building panel cache...")
-        panel = build_panel(request, self._store, dataset=inputs.dataset)
+        try:
+            panel = build_panel(request, self._store, dataset=inputs.dataset)
+        except DatasetReplaced:
+            raise InputsChanged from None
         folder = self._place(PANELS, panel.key)
         logger.info("[Inference] Panel cache %s: %s", "saved to" if found is None else "hit", folder)
         return panel

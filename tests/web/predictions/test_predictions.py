@@ -235,9 +235,9 @@ def test_the_default_session_is_the_newest_complete_one(
     write_table(market.table.filter(kept), own.dataset)
     with client_of(own, tmp_path) as client:
         assert client.post("/predict", json={}).json()["date"] == str(CALENDAR.previous_session(LAST_SESSION))
-        named = client.post("/predict", json={"date": str(LAST_SESSION)}).json()
-    assert len(named["predictions"]) == 35
-    assert any("incomplete" in warning for warning in named["warnings"])
+        named = client.post("/predict", json={"date": str(LAST_SESSION)})
+    assert named.status_code == 503
+    assert "prices_missing" in named.text
 
 
 def test_a_bundle_with_other_weights_scores_the_same_panel_anew(
