@@ -24,7 +24,7 @@ ADJUSTMENT_CLOSE, ADJUSTMENT_FACTOR, SECTOR = "AdjustmentClose", "AdjustmentFact
 MARKET_COLUMNS = (CLOSE, VOLUME, TURNOVER_VALUE)
 TEXT_PATTERNS = {
     CODE: r"\A[0-9A-Za-z][0-9A-Za-z._-]{0,31}\z",
-    SECTOR: r"\A([\pL\pN][\pL\pN ・.,&/()_-]{0,63}|-?)\z",
+    SECTOR: r"\A([\pL\pN][\pL\pN ・.,&/()_-]*|-?)\z",
 }
 """Codes and sectors that are safe in a table, a page and a file name: no formula, markup or control character."""
 SYNTHETIC_KEY = b"apex.synthetic"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.support.fault_table.market import SoundMarket, make_sound_market
@@ -11,7 +9,7 @@ from tests.support.outlined_charts import outlined_charts
 
 
 @pytest.fixture(scope="session")
-def sound_market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoundMarket]:
+def sound_market(tmp_path_factory: pytest.TempPathFactory) -> SoundMarket:
     """Dataset, bundle and published months without a fault; never to be changed."""
-    with outlined_charts():
-        yield make_sound_market(tmp_path_factory.mktemp("sound"))
+    with outlined_charts():  # it outlives the module that asks first
+        return make_sound_market(tmp_path_factory.mktemp("sound"))

@@ -94,7 +94,7 @@ SESSIONS = (
     Case("the session before the as-of session is absent", without_rows(session(1)), UNSOUND, J),
     Case("an old session of the lookback is absent", without_rows(session(60)), UNSOUND, J),
     Case("a week of the lookback is absent", without_rows(since(14) & ~since(9)), UNSOUND, J),
-    Case("a thin session in the lookback", without_rows(session(10) & of_share(0.5)), told("2025-09-1"), J),
+    Case("a thin session in the lookback", without_rows(session(10) & of_share(0.5)), told("2025-09-12"), J),
     Case("a session without any price in the lookback", nulled(PRICES, session(10)), UNSOUND, J),
     Case("a history shorter than the lookback", without_rows(~since(40)), refused("too few eligible stocks")),
     Case("only the as-of session", without_rows(~session(0)), refused("too few eligible stocks")),
@@ -115,12 +115,12 @@ ROWS = (
     Case("one row twice after the as-of session", repeated_rows(session(-2) & of_unwanted()), same()),
     Case("rows sorted by stock", ordered("stock"), same()),
     Case("rows sorted newest first", ordered("newest"), same()),
-    Case("rows in random order", ordered("random"), same(), quick=True),
+    Case("rows in random order", ordered("random"), same()),
     Case("a third of the stocks", without_rows(of_share(0.66)), refused("too few eligible stocks")),
     Case("a held stock ends ten sessions ago", without_rows(of_held() & since(10)), told("held stocks have no close"), held=True),
     Case("a third of the held stocks without any row since September", without_rows(of_held(12) & since(20)), refused("held"), J, held=True),
     Case("all held stocks without any row since September", without_rows(of_held(99) & since(21)), refused(), J, held=True),
-    Case("a stock comes back after a gap at seven times its price", both(scaled(PRICES, 7.0, of_unwanted() & since(30)), without_rows(of_unwanted() & since(50) & ~since(30))), told("1 "), J),
+    Case("a stock comes back after a gap at seven times its price", both(scaled(PRICES, 7.0, of_unwanted() & since(30)), without_rows(of_unwanted() & since(50) & ~since(30))), told("13010"), J),
     Case("3 % of the rows of the lookback are absent", without_rows(since(60) & ~since(1) & any_rows(0.03)), told("rows"), J),
 )  # fmt: skip
 

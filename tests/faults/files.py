@@ -80,7 +80,7 @@ CASES = (
     Case("written with zstd", written(compression="zstd"), same()),
     Case("written with snappy", written(compression="snappy"), same()),
     Case("written with pages of version 2", written(data_page_version="2.0"), same()),
-    Case("written without statistics", written(write_statistics=False), same(), quick=True),
+    Case("written without statistics", written(write_statistics=False), same()),
     Case("written with page checksums", written(write_page_checksum=True), same()),
     Case("written in one row group", written(row_group_size=10**6), same()),
     Case("written in many row groups", written(row_group_size=997), same()),

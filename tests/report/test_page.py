@@ -23,9 +23,19 @@ from apex_tasks.dataset.schema import CODE, SECTOR
 from apex_tasks.market.sectors import sector_names
 from apex_tasks.published.run_document import RunDocument
 from apex_tasks.report import render_report
+from apex_tasks.settings import Fault, JudgementSettings
 from apex_tasks.store import Artifact, Store, canonical_json
 from tests.support.paths import ROOT
-from tests.support.small_market import AUGUST, JULY, OCTOBER, SEPTEMBER, SmallMarket, portfolio, run
+from tests.support.small_market import (
+    AUGUST,
+    JULY,
+    OCTOBER,
+    SEPTEMBER,
+    SmallMarket,
+    portfolio,
+    run,
+    small_settings,
+)
 
 SECTIONS = [
     "Changes against last month",
