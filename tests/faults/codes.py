@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from tests.support.fault_table.case import JUDGEMENT as J
 from tests.support.fault_table.case import Case
 from tests.support.fault_table.cells import column, column_as, nulled, text, texts
 from tests.support.fault_table.places import AFTER_AS_OF, AS_OF_ROWS, of_bought, of_unwanted, session, since
@@ -18,14 +17,14 @@ SECTOR = "sector33_code"
 
 CASES = (
     Case("codes of 4 digits since the middle of the lookback", texts("Code", lambda code: code[:4], since(20)), refused("too few eligible stocks")),
-    Case("codes of 4 digits after a month of 5 digits", texts("Code", lambda code: code[:4]), refused(), J, held=True),
-    Case("codes with .T after them", texts("Code", lambda code: code + ".T"), UNSOUND, J),
-    Case("codes with .0 after them, as a spreadsheet writes numbers", texts("Code", lambda code: code + ".0"), UNSOUND, J),
-    Case("codes with TYO- before them", texts("Code", lambda code: "TYO-" + code), UNSOUND, J),
-    Case("codes are ISINs", texts("Code", lambda code: f"JP3{code}0004"), UNSOUND, J),
-    Case("a code of 3 characters", text("Code", "130", ONE), UNSOUND, J),
-    Case("a code of 6 digits", text("Code", "130101", ONE), UNSOUND, J),
-    Case("a code in small letters", text("Code", "130a0", ONE), UNSOUND, J),
+    Case("codes of 4 digits after a month of 5 digits", texts("Code", lambda code: code[:4]), refused(), held=True),
+    Case("codes with .T after them", texts("Code", lambda code: code + ".T"), UNSOUND),
+    Case("codes with .0 after them, as a spreadsheet writes numbers", texts("Code", lambda code: code + ".0"), UNSOUND),
+    Case("codes with TYO- before them", texts("Code", lambda code: "TYO-" + code), UNSOUND),
+    Case("codes are ISINs", texts("Code", lambda code: f"JP3{code}0004"), UNSOUND),
+    Case("a code of 3 characters", text("Code", "130", ONE), UNSOUND),
+    Case("a code of 6 digits", text("Code", "130101", ONE), UNSOUND),
+    Case("a code in small letters", text("Code", "130a0", ONE), UNSOUND),
     Case("a new code with a letter", text("Code", "130A0", ONE & AFTER_AS_OF), same()),
     Case("HTML in a code", text("Code", "<script>alert(1)</script>", CELL), UNSAFE, quick=True),
     Case("a formula in a code", text("Code", "=cmd|'/c calc'!A0", CELL), UNSAFE),
@@ -55,8 +54,8 @@ CASES = (
     Case("a sector of 12 MB", text(SECTOR, "3" * 12_000_000, session(0) & of_unwanted()), refused("a text of 12000000 bytes")),
     Case("sectors as string_view", column_as(SECTOR, pa.string_view()), same()),
     Case("sectors as numbers", column_as(SECTOR, pa.int64()), same()),
-    Case("no sectors", without_columns(SECTOR), told("sector"), J),
-    Case("sectors null in the whole file", nulled((SECTOR,)), told("sector"), J),
-    Case("sector null of one stock that would be bought", nulled((SECTOR,), of_bought()), told("sector"), J),
+    Case("no sectors", without_columns(SECTOR), told("sector")),
+    Case("sectors null in the whole file", nulled((SECTOR,)), told("sector")),
+    Case("sector null of one stock that would be bought", nulled((SECTOR,), of_bought()), told("sector")),
     Case("sector null on one day", nulled((SECTOR,), session(3)), same()),
 )  # fmt: skip

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from tests.support.fault_table.attempt import Attempt, Change, both
-from tests.support.fault_table.case import JUDGEMENT as J
 from tests.support.fault_table.case import Case
 from tests.support.fault_table.cells import (
     PRICES,
@@ -62,12 +61,12 @@ def day_and_month_exchanged(day: dt.date) -> dt.date:
 
 
 DATES = (
-    Case("dates a day later", dates(lambda day: day + DAY), UNSOUND, J),
-    Case("dates a day earlier", dates(lambda day: day - DAY), UNSOUND, J),
-    Case("dates a week earlier", dates(lambda day: day - 7 * DAY), UNSOUND, J),
+    Case("dates a day later", dates(lambda day: day + DAY), UNSOUND),
+    Case("dates a day earlier", dates(lambda day: day - DAY), UNSOUND),
+    Case("dates a week earlier", dates(lambda day: day - 7 * DAY), UNSOUND),
     Case("dates a year later", dates(lambda day: day + 364 * DAY), refused("no rows for the as-of session")),
     Case("the as-of session under the rebalance day's date", dates(lambda day: day + DAY, where=session(0) | AFTER_AS_OF), refused("no rows for the as-of session 2025-09-30")),
-    Case("day and month exchanged where that is a date", dates(day_and_month_exchanged), UNSOUND, J),
+    Case("day and month exchanged where that is a date", dates(day_and_month_exchanged), UNSOUND),
     Case("timestamps in UTC of midnight in Tokyo", dates(at(-9), pa.timestamp("us")), refused("with a time of day")),
     Case("timestamps of the close", dates(at(15), pa.timestamp("us")), refused("with a time of day")),
     Case("one timestamp of the close", stamped(15, AS_OF_ROWS & of_unwanted()), refused("with a time of day")),
@@ -90,18 +89,18 @@ SESSIONS = (
     Case("the file ends a month before", without_rows(since(21)), refused("no rows for the as-of session 2025-09-30")),
     Case("the as-of session with 90 % of the stocks", without_rows(AS_OF_ROWS & of_share(0.1)), refused("incomplete for the as-of session")),
     Case("the as-of session with a third of the stocks", without_rows(AS_OF_ROWS & of_share(0.66)), refused("incomplete for the as-of session")),
-    Case("a session of the lookback is absent", without_rows(session(10)), UNSOUND, J),
-    Case("the session before the as-of session is absent", without_rows(session(1)), UNSOUND, J),
-    Case("an old session of the lookback is absent", without_rows(session(60)), UNSOUND, J),
-    Case("a week of the lookback is absent", without_rows(since(14) & ~since(9)), UNSOUND, J),
-    Case("a thin session in the lookback", without_rows(session(10) & of_share(0.5)), told("2025-09-12"), J),
-    Case("a session without any price in the lookback", nulled(PRICES, session(10)), UNSOUND, J),
+    Case("a session of the lookback is absent", without_rows(session(10)), UNSOUND),
+    Case("the session before the as-of session is absent", without_rows(session(1)), UNSOUND),
+    Case("an old session of the lookback is absent", without_rows(session(60)), UNSOUND),
+    Case("a week of the lookback is absent", without_rows(since(14) & ~since(9)), UNSOUND),
+    Case("a thin session in the lookback", without_rows(session(10) & of_share(0.5)), told("2025-09-12")),
+    Case("a session without any price in the lookback", nulled(PRICES, session(10)), UNSOUND),
     Case("a history shorter than the lookback", without_rows(~since(40)), refused("too few eligible stocks")),
     Case("only the as-of session", without_rows(~session(0)), refused("too few eligible stocks")),
-    Case("rows of a Saturday", copied_rows(session(2), dt.date(2025, 9, 27)), UNSOUND, J),
-    Case("rows of a Sunday", copied_rows(session(2), dt.date(2025, 9, 28)), UNSOUND, J),
-    Case("rows of a holiday", copied_rows(session(10), dt.date(2025, 9, 15)), UNSOUND, J),
-    Case("one row of a holiday", copied_rows(session(10) & of_unwanted(), dt.date(2025, 9, 23)), UNSOUND, J),
+    Case("rows of a Saturday", copied_rows(session(2), dt.date(2025, 9, 27)), UNSOUND),
+    Case("rows of a Sunday", copied_rows(session(2), dt.date(2025, 9, 28)), UNSOUND),
+    Case("rows of a holiday", copied_rows(session(10), dt.date(2025, 9, 15)), UNSOUND),
+    Case("one row of a holiday", copied_rows(session(10) & of_unwanted(), dt.date(2025, 9, 23)), UNSOUND),
     Case("rows of a Saturday after the as-of session", copied_rows(AS_OF_ROWS, dt.date(2025, 10, 4)), same()),
     Case("nothing after the as-of session", without_rows(AFTER_AS_OF), same(), quick=True),
     Case("a session absent after the as-of session", without_rows(session(-2)), same()),
@@ -118,10 +117,10 @@ ROWS = (
     Case("rows in random order", ordered("random"), same()),
     Case("a third of the stocks", without_rows(of_share(0.66)), refused("too few eligible stocks")),
     Case("a held stock ends ten sessions ago", without_rows(of_held() & since(10)), told("held stocks have no close"), held=True),
-    Case("a third of the held stocks without any row since September", without_rows(of_held(12) & since(20)), refused("held"), J, held=True),
-    Case("all held stocks without any row since September", without_rows(of_held(99) & since(21)), refused(), J, held=True),
-    Case("a stock comes back after a gap at seven times its price", both(scaled(PRICES, 7.0, of_unwanted() & since(30)), without_rows(of_unwanted() & since(50) & ~since(30))), told("13010"), J),
-    Case("3 % of the rows of the lookback are absent", without_rows(since(60) & ~since(1) & any_rows(0.03)), told("rows"), J),
+    Case("a third of the held stocks without any row since September", without_rows(of_held(12) & since(20)), refused("held"), held=True),
+    Case("all held stocks without any row since September", without_rows(of_held(99) & since(21)), refused(), held=True),
+    Case("a stock comes back after a gap at seven times its price", both(scaled(PRICES, 7.0, of_unwanted() & since(30)), without_rows(of_unwanted() & since(50) & ~since(30))), told("13010")),
+    Case("3 % of the rows of the lookback are absent", without_rows(since(60) & ~since(1) & any_rows(0.03)), told("rows")),
 )  # fmt: skip
 
 CASES = (*DATES, *SESSIONS, *ROWS)

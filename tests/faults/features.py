@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 
 from tests.support.fault_table.attempt import asked, both
-from tests.support.fault_table.case import JUDGEMENT as J
 from tests.support.fault_table.case import Case
 from tests.support.fault_table.cells import FEATURES, column, column_as, filled, nulled, scaled
 from tests.support.fault_table.places import (
@@ -27,21 +26,21 @@ STRICT = asked("--features-mode", "strict")
 UNSOUND = refused("not sound")
 
 CASES = (
-    Case("one feature null in the whole file", nulled(RSI), told("rsi_14"), J),
-    Case("one feature null in the whole file, strict", both(nulled(RSI), STRICT), UNSOUND, J),
-    Case("one feature null over the lookback", nulled(RSI, IN_WINDOWS), told("rsi_14"), J),
-    Case("one feature 0 in the whole file", filled(RSI, 0.0), told("rsi_14"), J),
-    Case("one feature constant over the lookback", filled(RSI, 50.0, IN_WINDOWS), told("rsi_14"), J),
-    Case("one feature constant, strict", both(filled(RSI, 50.0), STRICT), UNSOUND, J),
-    Case("half of the features null", nulled(FEATURES[::2]), refused(), J),
-    Case("all features null", nulled(FEATURES), refused(), J),
-    Case("all features constant", filled(FEATURES, 1.0), refused(), J),
-    Case("returns null in the whole file", nulled(RETURN), UNSOUND, J),
-    Case("returns 0 in the whole file", filled(RETURN, 0.0), UNSOUND, J),
-    Case("all features null on the as-of session", nulled(FEATURES, AS_OF_ROWS), UNSOUND, J),
-    Case("one feature null on the as-of session", nulled(RSI, AS_OF_ROWS), UNSOUND, J),
-    Case("one feature null for half of the stocks on the as-of session", nulled(RSI, AS_OF_ROWS & of_share(0.5)), UNSOUND, J),
-    Case("all features null for half of the stocks on the as-of session", nulled(FEATURES, AS_OF_ROWS & of_share(0.5)), UNSOUND, J),
+    Case("one feature null in the whole file", nulled(RSI), told("rsi_14")),
+    Case("one feature null in the whole file, strict", both(nulled(RSI), STRICT), UNSOUND),
+    Case("one feature null over the lookback", nulled(RSI, IN_WINDOWS), told("rsi_14")),
+    Case("one feature 0 in the whole file", filled(RSI, 0.0), told("rsi_14")),
+    Case("one feature constant over the lookback", filled(RSI, 50.0, IN_WINDOWS), told("rsi_14")),
+    Case("one feature constant, strict", both(filled(RSI, 50.0), STRICT), UNSOUND),
+    Case("half of the features null", nulled(FEATURES[::2]), refused()),
+    Case("all features null", nulled(FEATURES), refused()),
+    Case("all features constant", filled(FEATURES, 1.0), refused()),
+    Case("returns null in the whole file", nulled(RETURN), UNSOUND),
+    Case("returns 0 in the whole file", filled(RETURN, 0.0), UNSOUND),
+    Case("all features null on the as-of session", nulled(FEATURES, AS_OF_ROWS), UNSOUND),
+    Case("one feature null on the as-of session", nulled(RSI, AS_OF_ROWS), UNSOUND),
+    Case("one feature null for half of the stocks on the as-of session", nulled(RSI, AS_OF_ROWS & of_share(0.5)), UNSOUND),
+    Case("all features null for half of the stocks on the as-of session", nulled(FEATURES, AS_OF_ROWS & of_share(0.5)), UNSOUND),
     Case("some features NaN on the as-of session", filled(RSI, np.nan, AS_OF_ROWS & of_bought(2)), told("NaN or infinite cells", "rsi_14"), quick=True),
     Case("some features infinite", filled(RSI, np.inf, any_rows(0.002)), told("NaN or infinite cells", "rsi_14")),
     Case("a feature that is missing", without_columns("rsi_14"), told("not in the dataset and were fed as 0", "rsi_14"), quick=True),
@@ -57,7 +56,7 @@ CASES = (
     Case("a feature as dates", column("rsi_14", lambda a: a.table["Date"]), refused("column rsi_14 has the wrong type", "date32")),
     Case("a feature as lists", column("rsi_14", lambda a: pa.array([[1.0]] * a.table.num_rows)), refused("column rsi_14 has the wrong type", "list")),
     Case("a feature of the null type", column("rsi_14", lambda a: pa.nulls(a.table.num_rows)), refused("column rsi_14 has the wrong type", "null")),
-    Case("a feature as yes and no, all the same", column("rsi_14", lambda a: np.ones(a.table.num_rows, bool)), told("rsi_14"), J),
+    Case("a feature as yes and no, all the same", column("rsi_14", lambda a: np.ones(a.table.num_rows, bool)), told("rsi_14")),
     Case("features that nobody asked for", column("alpha_360", lambda a: np.arange(a.table.num_rows)), same()),
     Case("features x1000 after the as-of session", scaled(FEATURES, 1000, AFTER_AS_OF), same()),
     Case("features null before the lookback", nulled(FEATURES, BEFORE_WINDOWS), same()),

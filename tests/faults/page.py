@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from tests.faults.table import CHAPTERS
-from tests.support.fault_table.case import AWAITED, Case
+from tests.support.fault_table.case import Case
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "faults.md"
@@ -21,10 +21,7 @@ def rendered() -> str:
         parts.append(f"### {chapter}")
         for kind, heading in VERDICTS.items():
             own = [case for case in cases if case.verdict.kind == kind]
-            parts.append(_paragraph(heading, [case for case in own if case.waits_for not in AWAITED]))
-            for name, reason in AWAITED.items():
-                waiting = [case for case in own if case.waits_for == name]
-                parts.append(_paragraph(f"{heading}, but not yet ({reason})", waiting))
+            parts.append(_paragraph(heading, own))
     return "\n\n".join(part for part in parts if part)
 
 

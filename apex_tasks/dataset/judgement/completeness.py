@@ -97,7 +97,9 @@ def judge_gaps(
     rows: MarketRows, sessions: Sequence[dt.date], settings: JudgementSettings
 ) -> Iterator[FoundFault]:
     """Count the rows that stocks of the as-of session lack since their first: their windows reach further back."""
-    days = np.intersect1d([days_since_epoch(day) for day in sessions], rows.days)  # absent ones are told as such
+    days = np.intersect1d(
+        [days_since_epoch(day) for day in sessions], rows.days
+    )  # absent ones are told as such
     if days_since_epoch(sessions[-1]) not in days:
         return
     there = np.isin(rows.days, days)

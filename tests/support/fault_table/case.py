@@ -9,10 +9,6 @@ import pytest
 from tests.support.fault_table.attempt import Change
 from tests.support.fault_table.verdicts import Verdict
 
-JUDGEMENT = "judgement"
-AWAITED: dict[str, str] = {}
-"""What rows may wait for: a name is taken out here when it is there, and its rows must hold from then on."""
-
 
 @dataclass(frozen=True)
 class Case:
@@ -26,8 +22,6 @@ class Case:
         Puts the fault into a sound month.
     verdict
         What must come of the month.
-    waits_for
-        A part of the product that is still to come, see `AWAITED`.
     held
         Whether the month starts from September's book, not from cash.
     quick
@@ -37,13 +31,10 @@ class Case:
     name: str
     change: Change
     verdict: Verdict
-    waits_for: str = ""
     held: bool = False
     quick: bool = False
 
     def parameter(self) -> object:
         """The row as a pytest parameter."""
         marks = [] if self.quick else [pytest.mark.slow]
-        if self.waits_for in AWAITED:
-            marks.append(pytest.mark.xfail(reason=AWAITED[self.waits_for], strict=False))
         return pytest.param(self, id=self.name, marks=marks)
