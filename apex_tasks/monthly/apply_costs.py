@@ -47,6 +47,7 @@ from apex_tasks.published.portfolio import (
 )
 from apex_tasks.published.run_document import PlanDocument
 from apex_tasks.refusal import DatasetUnsound, Refusal
+from apex_tasks.settings import MarketRules
 from apex_tasks.store import Artifact, ArtifactReference, Store, canonical_json, content_key
 from apex_tasks.tables import csv_bytes, parquet_bytes
 
@@ -245,4 +246,7 @@ def _history(
     month = HistoryMonth.of(request.rebalance_date, current, orders)
     if parent is None or carried is None:
         return History.start(month)
-    return published_history(parent).then(carried.days, market_returns_of(prices), month)
+    limited = request.settings.judgement.market is MarketRules.TSE
+    return published_history(parent).then(
+        carried.days, market_returns_of(prices, daily_limits=limited), month
+    )

@@ -37,6 +37,7 @@ from apex_tasks.performance.stored_reports import DRIFT_FILE, PERFORMANCE_FILE, 
 from apex_tasks.published.portfolio import SCORES_FILE, PublishedPortfolio, published_months
 from apex_tasks.published.run_document import RunDocument
 from apex_tasks.refusal import Refusal
+from apex_tasks.settings import MarketRules
 from apex_tasks.store import Artifact, Store, canonical_json, content_key
 from apex_tasks.tables import csv_bytes, read_table
 
@@ -153,7 +154,11 @@ class _Evaluation:
             check_dataset(self.request.dataset, self.request.due, settings.freshness),
             self.integrity,
             check_market(
-                read_market_returns(self.dataset, self.ledger.last_session),
+                read_market_returns(
+                    self.dataset,
+                    self.ledger.last_session,
+                    daily_limits=settings.judgement.market is MarketRules.TSE,
+                ),
                 ledger.first_marked,
                 settings.performance,
             ),

@@ -2,7 +2,7 @@
 
 from apex_tasks.settings.choices import (
     FeaturesMode,
-    Market,
+    MarketRules,
     Normalization,
     Policy,
     Priority,
@@ -52,7 +52,7 @@ __all__ = [
     "InferenceSettings",
     "JudgementSettings",
     "LimitSettings",
-    "Market",
+    "MarketRules",
     "Normalization",
     "NotificationSettings",
     "PerformanceSettings",

@@ -12,7 +12,7 @@ class Normalization(StrEnum):
     RAW = "raw"
 
 
-class Market(StrEnum):
+class MarketRules(StrEnum):
     """Whose rules a dataset keeps."""
 
     TSE = "tse"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from apex_tasks.frozen_model import FrozenModel
-from apex_tasks.settings.choices import FeaturesMode, Market, Normalization, Policy, Priority, Severity
+from apex_tasks.settings.choices import FeaturesMode, MarketRules, Normalization, Policy, Priority, Severity
 from apex_tasks.settings.comma_separated import CommaSeparated, Name
 from apex_tasks.settings.faults import Fault
 
@@ -59,8 +59,9 @@ class FreshnessSettings(SettingsSection):
 class JudgementSettings(SettingsSection):
     """When a dataset that reads well is sound; docs/dataset.md describes every fault."""
 
-    market: Market = Field(
-        Market.TSE, description="`tse`: Tokyo's codes, calendar and daily limits; `generic`: the data's own."
+    market: MarketRules = Field(
+        MarketRules.TSE,
+        description="`tse`: Tokyo's codes, calendar and daily limits; `generic`: the data's own.",
     )
     min_priced_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         0.95, description="Least closes on the as-of session, as a share of the trailing median."

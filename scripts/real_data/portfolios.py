@@ -15,7 +15,14 @@ from apex_tasks.backtesting.scores import GivenScores
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.market.calendar import TseCalendar
 from apex_tasks.parameters import with_parameters
-from apex_tasks.settings import ApexSettings, Policy, PortfolioSettings, SelectionSettings, Sessions
+from apex_tasks.settings import (
+    ApexSettings,
+    MarketRules,
+    Policy,
+    PortfolioSettings,
+    SelectionSettings,
+    Sessions,
+)
 from apex_tasks.tables import csv_bytes
 from real_data.benchmarks import equal_scores, momentum_scores
 
@@ -31,9 +38,10 @@ EVERYBODY = SelectionSettings(k_ratio=1.0, k_min=1)
 
 
 def trading_settings(settings: ApexSettings) -> ApexSettings:
-    """Production's policy, with the size and capital of the evaluation and every option off."""
+    """Production's policy, with the size and capital of the evaluation and every option off; US data, no limits."""
+    generic = settings.judgement.model_copy(update={"market": MarketRules.GENERIC})
     return with_parameters(
-        settings,
+        settings.model_copy(update={"judgement": generic}),
         {
             "top_k": NAMES,
             "policy": Policy.BASELINE,

@@ -22,7 +22,7 @@ from apex_tasks.dataset.judgement.market_rows import MarketRows, read_market_row
 from apex_tasks.dataset.judgement.price_moves import judge_adjustments, judge_moves, judge_turnover
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, days_since_epoch
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.settings import Fault, FeaturesMode, FreshnessSettings, JudgementSettings, Market
+from apex_tasks.settings import Fault, FeaturesMode, FreshnessSettings, JudgementSettings, MarketRules
 
 PRICE_LOOKBACK = 180
 """Sessions that are judged where no bundle says how many its model reads."""
@@ -85,7 +85,7 @@ def _faults(
     features: JudgedFeatures | None,
 ) -> Iterator[FoundFault]:
     yield from judge_completeness(rows, sessions, freshness, rules)
-    if rules.market is Market.TSE:
+    if rules.market is MarketRules.TSE:
         yield from judge_calendar(rows, sessions)
         yield from _judge_codes(rows)
     yield from judge_gaps(rows, sessions, rules)
@@ -112,9 +112,9 @@ def _with_severity(fault: FoundFault, rules: JudgementSettings) -> FoundFault:
     return fault.model_copy(update={"stops": False}) if fault.fault in rules.warn_only else fault
 
 
-def _first_day(as_of: dt.date, lookback: int, market: Market, calendar: TseCalendar) -> dt.date:
+def _first_day(as_of: dt.date, lookback: int, market: MarketRules, calendar: TseCalendar) -> dt.date:
     """The earliest day that can be one of `lookback` sessions up to `as_of`."""
-    if market is not Market.TSE:
+    if market is not MarketRules.TSE:
         return as_of - dt.timedelta(days=2 * lookback)
     day = as_of
     for _ in range(lookback - 1):
@@ -123,9 +123,9 @@ def _first_day(as_of: dt.date, lookback: int, market: Market, calendar: TseCalen
 
 
 def _sessions(
-    rows: MarketRows, first: dt.date, as_of: dt.date, market: Market, calendar: TseCalendar
+    rows: MarketRows, first: dt.date, as_of: dt.date, market: MarketRules, calendar: TseCalendar
 ) -> list[dt.date]:
     """Sessions from `first` to `as_of`: by the calendar or, on another market, the days of the data and `as_of`."""
-    if market is Market.TSE:
+    if market is MarketRules.TSE:
         return calendar.sessions(first, as_of)
     return [day_from_epoch(day) for day in np.union1d(rows.days, days_since_epoch(as_of))]

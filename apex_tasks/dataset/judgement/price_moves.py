@@ -12,7 +12,7 @@ from apex_tasks.dataset.judgement.faults import FoundFault, shown
 from apex_tasks.dataset.judgement.market_rows import Floats, MarketRows
 from apex_tasks.dataset.schema import TURNOVER_VALUE, VOLUME, day_from_epoch, days_since_epoch
 from apex_tasks.market.price_limits import BROADENED, TIGHTEST_LIMIT, daily_limit_jpy
-from apex_tasks.settings import Fault, JudgementSettings, Market
+from apex_tasks.settings import Fault, JudgementSettings, MarketRules
 
 ROUNDING_JPY = 0.05
 """Half of the last digit of an adjusted close: with few yen left after many splits it is a large share."""
@@ -157,11 +157,11 @@ class _Moves:
         days = self.rows.days[self.now].astype("datetime64[D]").astype(str)
         return np.char.add(np.char.add(self.rows.codes[self.rows.stock[self.now]], "@"), days)
 
-    def beyond_limit(self, market: Market) -> npt.NDArray[np.bool_]:
+    def beyond_limit(self, market: MarketRules) -> npt.NDArray[np.bool_]:
         """Closes that the file does not explain."""
         close, base = self.rows.close[self.now], self.base
         tolerance = base * self.rounding + 1.0
-        if market is not Market.TSE:
+        if market is not MarketRules.TSE:
             return (close > base * GENERIC_MOVE + tolerance) | (close < base / GENERIC_MOVE - tolerance)
         beyond = np.zeros(len(close), dtype=bool)
         # No limit is tighter than this, so that the table is looked up for few moves.
