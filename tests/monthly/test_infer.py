@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from apex_tasks.bundle import open_checkpoint
 from apex_tasks.bundle.resolved import ResolvedBundle
 from apex_tasks.monthly.build_panel import PANELS, ROWS, PanelReference
-from apex_tasks.monthly.infer import SCORES, infer, read_forecasts, scores_key
+from apex_tasks.monthly.infer import SCORES, infer, read_forecasts, require_distinct, scores_key
 from apex_tasks.monthly.validate_bundle import load_resolved_bundle
 from apex_tasks.portfolio.selection import ranked_scores
 from apex_tasks.refusal import Refusal
@@ -89,3 +90,20 @@ def test_a_ranking_breaks_ties_by_code() -> None:
     ranked = ranked_scores(forecasts, 5, 1)
     assert ranked["Code"].tolist() == ["30", "10", "20"]
     assert ranked["Rank"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("scores", "sound"),
+    [
+        (np.linspace(-1, 1, 100), True),
+        (np.r_[np.linspace(-1, 1, 92), np.zeros(8)], True),
+        (np.r_[np.linspace(-1, 1, 88), np.zeros(12)], False),
+        (np.zeros(100), False),
+        (1 + np.linspace(0, 5e-7, 100), False),
+        (np.tile(np.linspace(-1, 1, 50), 2), False),
+    ],
+)
+def test_scores_that_hardly_differ_are_refused(scores: np.ndarray, sound: bool) -> None:
+    forecasts = pd.DataFrame({"h20": scores.astype(np.float32)})
+    with nullcontext() if sound else pytest.raises(Refusal, match="scores hardly differ"):
+        require_distinct(forecasts, 20, 0.9, "here")
