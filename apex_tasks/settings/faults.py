@@ -23,6 +23,9 @@ class Fault(StrEnum):
     FEATURES_THIN = "features_thin"
     """A feature is null for far more stocks on an earlier session than on others."""
 
+    FEATURES_SPARSE = "features_sparse"
+    """Features that follow from prices are null for many rows: the prices have holes."""
+
     OFF_SESSION_ROWS = "off_session_rows"
     """Rows are dated on days on which the exchange was closed."""
 

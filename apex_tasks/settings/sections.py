@@ -75,6 +75,9 @@ class JudgementSettings(SettingsSection):
     max_null_rise: Annotated[float, Field(gt=0, le=1)] = Field(
         0.10, description="Most by which a feature's share of nulls may exceed its median over the lookback."
     )
+    max_price_feature_nulls: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.05, description="Largest share of nulls of a feature that follows from prices, over the lookback."
+    )
     max_missing_rows: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.01, description="Largest share of rows that may be missing within the histories of stocks."
     )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from apex_tasks.dataset.features.feature_plan import NEVER_FILLED, FeaturePlan, SourceKind
 from apex_tasks.dataset.judgement.faults import FoundFault, shown
+from apex_tasks.dataset.price_features.definitions import PRICE_FEATURES
 from apex_tasks.settings import Fault, FeaturesMode, JudgementSettings
 
 MARKET_FEATURES = ("mkt_", "market_", "topix_", "nikkei_")
@@ -81,6 +82,9 @@ def judge_features(
     present = np.stack([supply.present[day] for day in days])
     null_share = 1 - present / np.array([[supply.stocks[day]] for day in days])
     yield from _empty(names, supplied, present.sum(axis=0), supply.varies, mode)
+    yield from _sparse(
+        names, supplied, present.sum(axis=0), sum(supply.stocks[day] for day in days), settings
+    )
     if len(days) < 2:
         return
     usual = np.median(null_share[:-1], axis=0)
@@ -106,6 +110,31 @@ def judge_features(
             stops=False,
             told=f"{int(gaps.any(axis=1).sum())} earlier sessions lack values of {affected} features "
             f"that others have: {shown(f'{names[feature]} on {days[day]}' for day, feature in cells[:6])}",
+        )
+
+
+def _sparse(
+    names: npt.NDArray[np.str_],
+    supplied: npt.NDArray[np.bool_],
+    present: npt.NDArray[np.int64],
+    rows: int,
+    settings: JudgementSettings,
+) -> Iterator[FoundFault]:
+    """Prices have few nulls, so what follows from them has; columns of statements and margins have many by nature."""
+    from_prices = np.isin(names, [feature.name for feature in PRICE_FEATURES])
+    nulls = 1 - present / rows
+    sparse = np.flatnonzero(
+        supplied & from_prices & (present > 0) & (nulls > settings.max_price_feature_nulls)
+    )
+    if len(sparse):
+        sparse = sparse[np.argsort(-nulls[sparse], kind="stable")]
+        yield FoundFault(
+            fault=Fault.FEATURES_SPARSE,
+            count=len(sparse),
+            stops=False,
+            told=f"{len(sparse)} features that follow from prices are null, and fed as 0, in more than "
+            f"{settings.max_price_feature_nulls:.0%} of the rows: "
+            + shown(f"{names[at]} {nulls[at]:.0%}" for at in sparse),
         )
 
 

@@ -15,12 +15,14 @@ from apex_tasks.dataset.parquet_reader import ParquetReader
 from apex_tasks.dataset.price_features.definitions import LEFT_OUT_FEATURES, PRICE_FEATURES
 from apex_tasks.dataset.price_features.engine import feature_columns, with_features
 from apex_tasks.dataset.price_features.origin import ORIGIN_KEY, PRICES_ORIGIN
-from apex_tasks.dataset.price_features.rows import read_prices
+from apex_tasks.dataset.price_features.rows import PriceRows, read_prices
 from apex_tasks.dataset.schema import TEXT_PATTERNS
 from apex_tasks.refusal import Refusal
 from apex_tasks.store import write_file
 
 ROW_GROUP_ROWS = 131_072
+NEWEST_SESSIONS, SPARSE = 180, 0.05
+"""The sessions that a month's windows reach back, and the share of nulls in them that is told."""
 _READ, _COMPUTED = 0.1, 0.6
 
 
@@ -38,6 +40,8 @@ class DatasetSummary:
         Rows whose Volume is null, negative or not finite.
     codes_with_new_history
         Codes that came back as another stock, see `dataset.code_histories`: no feature looks across.
+    sparse_features
+        Features that are null in more than `SPARSE` of the rows of the newest sessions, with their share.
     """
 
     rows: int
@@ -50,6 +54,7 @@ class DatasetSummary:
     rows_without_price: int
     rows_without_volume: int
     codes_with_new_history: tuple[str, ...]
+    sparse_features: tuple[str, ...]
 
 
 def write_dataset(
@@ -103,7 +108,15 @@ def write_dataset(
         rows_without_price=rows.rows_without_price,
         rows_without_volume=rows.rows_without_volume,
         codes_with_new_history=rows.codes_with_new_history,
+        sparse_features=_sparse_features(dataset, rows),
     )
+
+
+def _sparse_features(dataset: pa.Table, rows: PriceRows) -> tuple[str, ...]:
+    newest = pa.array(rows.session >= rows.n_sessions - NEWEST_SESSIONS)
+    shares = {f.name: dataset[f.name].filter(newest) for f in PRICE_FEATURES}
+    nulls = {name: column.null_count / max(1, len(column)) for name, column in shares.items()}
+    return tuple(f"{name} {share:.1%}" for name, share in nulls.items() if share > SPARSE)
 
 
 def _read(prices_file: Path) -> pa.Table:

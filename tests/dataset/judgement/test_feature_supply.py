@@ -22,8 +22,8 @@ def sound() -> np.ndarray:
     values = np.random.default_rng(3).normal(size=(len(DAYS), len(NAMES), 50)).astype(np.float32)
     values[:, 2] = values[:, 2, :1]  # one value for all stocks, as a feature of the market has
     values[:, 3] = values[:, 3] > 1.5  # a flag that is rare
-    values[3, 3] = 0.0
-    values[:, 1, :5] = np.nan  # what is null everywhere is usual
+    values[3, 3] = 0.0  # and nobody has on one day
+    values[:, 3, :5] = np.nan  # what is null everywhere is usual
     return values
 
 
@@ -77,3 +77,13 @@ def test_the_share_of_filled_cells_counts_all_days_and_features() -> None:
     for day, features in zip(DAYS, sound(), strict=True):
         counts.add(day, features)
     assert filled_share(counts.supply()) == pytest.approx(5 / 200)
+
+
+def test_a_price_feature_with_holes_is_told_and_a_sparse_column_of_another_kind_is_not() -> None:
+    values = sound()
+    values[:, 0, :4] = np.nan
+    values[:, 3, :40] = np.nan
+    stopped, told = found(values)["features_sparse"]
+    assert not stopped
+    assert "rsi_14 8%" in told
+    assert "margin_flag" not in told
