@@ -22,6 +22,8 @@ MIN_STEP = 0.02
 """A change of AdjustmentClose / Close below this is a dividend or rounding, no split."""
 LARGE_STEP = 0.1
 """Logarithm of a change of AdjustmentClose / Close above which it is a split, and no dividend."""
+SPLIT_TERMS, SPLIT_ROUNDING = range(1, 11), 0.005
+"""Shares on either side of a split, and how far the logarithm of its ratio may be off."""
 LONGEST_GAP = 10
 """Sessions without a close after which a stock may be anywhere; each one before lets its limit compound."""
 MIN_MARKET_STOCKS = 5
@@ -36,16 +38,17 @@ def judge_moves(
 ) -> Iterator[FoundFault]:
     """Compare every close with the one before it, on the basis that the file itself gives.
 
-    The base price is the close before, times AdjustmentFactor or, where that is missing, the step of AdjustmentClose
-    / Close. A close is in question when it is further from the base than the daily limit
-    (docs/dataset.md; four times that after a move by the whole limit), plus what rounding of adjusted closes hides.
+    The base price is the close before, times AdjustmentFactor or the step of AdjustmentClose / Close, where that is a
+    dividend's or a split's; either may explain a move. A close is in question when it is further from each base than
+    the daily limit (docs/dataset.md; four times that after a move by the whole limit), plus what rounding of adjusted
+    closes hides. Where the two contradict each other and AdjustmentClose moves wrongly, the stock is named too.
     """
     priced = np.flatnonzero(np.isfinite(rows.close))
     now, before = priced[1:], priced[:-1]
     same = rows.stock[now] == rows.stock[before]
     now, before = now[same], before[same]
     moves = _Moves(rows, now, before, sessions)
-    beyond = moves.beyond_limit(settings.market)
+    beyond, harmless = moves.unexplained(settings.market)
     accepted = np.isin(moves.labels(), sorted(settings.accepted_moves)) if settings.accepted_moves else False
     in_question = beyond & ~np.asarray(accepted)
     yield from _market_moved(rows, now[beyond | moves.stepped()], now, settings)
@@ -68,7 +71,7 @@ def judge_moves(
             stops=False,
             told=f"AdjustmentClose of {len(rows.names(hit))} stocks contradicts AdjustmentFactor, or steps for one "
             f"session: {shown(f'{rows.codes[rows.stock[at]]} {day_from_epoch(rows.days[at])}' for at in hit[:6])}",
-            codes=rows.names(hit),
+            codes=rows.names(now[contradicted & ~harmless]),
         )
 
 
@@ -149,6 +152,7 @@ class _Moves:
             self.by_adjusted = np.where(np.isfinite(step), step, 1.0)
             rounding = ROUNDING_JPY / adjusted[before] + ROUNDING_JPY / adjusted[now]
             self.rounding = np.where(np.isfinite(rounding), rounding, 0.0)
+        self.log_step = np.log(self.by_adjusted)
         # AdjustmentFactor is the exchange's own word; where it is missing the file has the step alone.
         self.base = rows.close[before] * np.where(self.has_factor, self.by_factor, self.by_adjusted)
 
@@ -157,9 +161,19 @@ class _Moves:
         days = self.rows.days[self.now].astype("datetime64[D]").astype(str)
         return np.char.add(np.char.add(self.rows.codes[self.rows.stock[self.now]], "@"), days)
 
-    def beyond_limit(self, market: MarketRules) -> npt.NDArray[np.bool_]:
-        """Closes that the file does not explain."""
-        close, base = self.rows.close[self.now], self.base
+    def unexplained(self, market: MarketRules) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Closes that no basis explains, and those that AdjustmentClose explains where AdjustmentFactor does not."""
+        before = self.rows.close[self.before]
+        by_factor = self._beyond(before * self.by_factor, market) | ~self.has_factor
+        odd = np.flatnonzero(np.abs(self.log_step) > LARGE_STEP)
+        odd = odd[_distance_to_split(self.log_step[odd]) >= SPLIT_ROUNDING + self.rounding[odd]]
+        by_adjusted = self._beyond(before * self.by_adjusted, market)
+        by_adjusted[odd] = True
+        return by_factor & by_adjusted, self.has_factor & by_factor & ~by_adjusted
+
+    def _beyond(self, base: Floats, market: MarketRules) -> npt.NDArray[np.bool_]:
+        """Closes beyond the daily limit around a base price."""
+        close = self.rows.close[self.now]
         tolerance = base * self.rounding + 1.0
         if market is not MarketRules.TSE:
             return (close > base * GENERIC_MOVE + tolerance) | (close < base / GENERIC_MOVE - tolerance)
@@ -188,7 +202,7 @@ class _Moves:
         """Steps of AdjustmentClose that AdjustmentFactor does not have, or that the next session takes back."""
         if self.rows.adjusted_close is None:
             return np.zeros(len(self.now), dtype=bool)
-        step, room = np.log(self.by_adjusted), MIN_STEP + 2 * self.rounding
+        step, room = self.log_step, MIN_STEP + 2 * self.rounding
         known = np.isfinite(self.rows.adjusted_close[self.now]) & np.isfinite(
             self.rows.adjusted_close[self.before]
         )
@@ -203,7 +217,7 @@ class _Moves:
 
     def stepped(self) -> npt.NDArray[np.bool_]:
         """Steps of AdjustmentClose / Close as splits have them; many on one session are a wrong column."""
-        return np.abs(np.log(self.by_adjusted)) > LARGE_STEP + 2 * self.rounding
+        return np.abs(self.log_step) > LARGE_STEP + 2 * self.rounding
 
     def _product_of_factors(self, factor: Floats) -> Floats:
         """Product of the factors of the rows after `before`, up to `now`."""
@@ -233,6 +247,13 @@ def _market_moved(
             f"{day_from_epoch(days[worst])}, at most {settings.max_moved_share:.0%} may: a unit changed, or "
             "an adjustment is missing",
         )
+
+
+def _distance_to_split(log_step: Floats) -> Floats:
+    """How far each step's logarithm is from that of the nearest split, so many shares for so many."""
+    ratios = np.unique(np.log([new / old for new in SPLIT_TERMS for old in SPLIT_TERMS]))
+    at = np.clip(np.searchsorted(ratios, log_step), 1, len(ratios) - 1)
+    return np.minimum(np.abs(log_step - ratios[at - 1]), np.abs(log_step - ratios[at]))
 
 
 def _first(chosen: npt.NDArray[np.bool_], now: npt.NDArray[np.int64]) -> list[tuple[np.int64, np.int64]]:
