@@ -52,11 +52,6 @@ def normalization_warnings(trained: Normalization, ranking: RankingSettings, whe
     return (f"the model was trained on {trained} features and fed {fed} ones: {reason}",)
 
 
-def sign_warnings(sign: int, where: str) -> tuple[str, ...]:
-    """Tell of a bundle whose lowest outputs rank first, which hardly anybody means."""
-    return (f"selection sign -1: the lowest outputs of the model rank first ({where})",) if sign < 0 else ()
-
-
 def feature_order_warnings(manifest: Manifest, checkpoint: Checkpoint, source: str) -> tuple[str, ...]:
     """Say so when nothing ties the order of the features to the weights.
 

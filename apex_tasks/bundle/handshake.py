@@ -16,7 +16,6 @@ from apex_tasks.bundle.checkpoint import Checkpoint, check_weights, load_checkpo
 from apex_tasks.bundle.claims import (
     feature_order_warnings,
     normalization_warnings,
-    sign_warnings,
     trained_normalization,
 )
 from apex_tasks.bundle.config import BundleConfig, DataSection, read_config
@@ -77,7 +76,6 @@ def resolve_bundle(files: BundleFiles, dataset: str | Path, settings: ApexSettin
     warnings = (
         *normalization_warnings(trained, settings.ranking, verified.config_path),
         *feature_order_warnings(manifest, checkpoint, feature_source),
-        *sign_warnings(config.selection_for(horizon, settings.selection).sign, verified.config_path),
     )
     channels = checkpoint.channels
     multiplier = resolve_patch_multiplier(

@@ -23,7 +23,7 @@ from tests.support.bundle_factory import (
 from tests.support.fault_table.attempt import Attempt, Change, asked, bent, both, damaged
 from tests.support.fault_table.case import Case
 from tests.support.fault_table.market import sound_draft
-from tests.support.fault_table.verdicts import refused, same, told
+from tests.support.fault_table.verdicts import refused, same
 
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "
 
@@ -131,7 +131,6 @@ CASES = (
     Case("a horizon that the model has no head for", config("train", horizons=[1, 5, 10, 60]), refused("horizon")),
     Case("more heads than the model's size divides into", config("model", n_heads=3), refused("n_heads")),
     Case("min_stocks_per_day 1000", config("data", min_stocks_per_day=1_000), refused("too few eligible stocks")),
-    Case("sign -1 in the config: the worst scores are bought", config("selection", horizons={"20": {"sign": -1}}), told("selection sign -1")),
     Case("sign 2 in the config", config("selection", horizons={"20": {"sign": 2}}), refused("sign is invalid")),
     Case("k_ratio nan in the config", config("selection", horizons={"20": {"k_ratio": float("nan")}}), refused("k_ratio is invalid")),
     Case("k_min 5 in the config", config("selection", default={}, horizons={"20": {"k_ratio": 0.01, "k_min": 5}}), refused(code=4)),

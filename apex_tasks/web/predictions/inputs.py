@@ -141,10 +141,13 @@ class InputSource:
         )
 
     def _opened(self) -> DatasetFile:
-        """The dataset as it is now; an unchanged file keeps the hash that was computed of it."""
+        """The dataset as it is now, hashed; an unchanged file keeps the hash that was computed of it."""
         now = open_dataset(self.dataset)
         if self._hashed is None or self._hashed.identity != now.identity:
             self._hashed = now
+        _ = (
+            self._hashed.sha256
+        )  # now, not when the first prediction asks: the file may be another one by then
         return self._hashed
 
     def _sessions(self, bundle: ResolvedBundle, dataset: DatasetFile) -> tuple[tuple[dt.date, ...], dt.date]:
