@@ -51,7 +51,8 @@ def judge_moves(
     beyond, harmless = moves.unexplained(settings.market)
     accepted = np.isin(moves.labels(), sorted(settings.accepted_moves)) if settings.accepted_moves else False
     in_question = beyond & ~np.asarray(accepted)
-    yield from _market_moved(rows, now[beyond | moves.stepped()], now, settings)
+    contradicted = moves.contradicted()
+    yield from _market_moved(rows, now[beyond | (contradicted & ~harmless)], now, settings)
     if in_question.any():
         hit = now[in_question]
         yield FoundFault(
@@ -62,7 +63,7 @@ def judge_moves(
             f"file: {shown(_described(rows, move, moves.base[at]) for at, move in _first(in_question, now))}",
             codes=rows.names(hit),
         )
-    contradicted = moves.contradicted() & ~np.asarray(accepted)
+    contradicted &= ~np.asarray(accepted)
     if contradicted.any():
         hit = now[contradicted]
         yield FoundFault(
@@ -215,10 +216,6 @@ class _Moves:
         wrong[:-1] |= reverts
         return wrong
 
-    def stepped(self) -> npt.NDArray[np.bool_]:
-        """Steps of AdjustmentClose / Close as splits have them; many on one session are a wrong column."""
-        return np.abs(self.log_step) > LARGE_STEP + 2 * self.rounding
-
     def _product_of_factors(self, factor: Floats) -> Floats:
         """Product of the factors of the rows after `before`, up to `now`."""
         log = np.log(np.where(np.isfinite(factor), factor, 1.0))
@@ -243,7 +240,7 @@ def _market_moved(
             fault=Fault.MARKET_MOVED,
             count=int(many.sum()),
             stops=True,
-            told=f"{counts[worst]} of {of[worst]} closes moved beyond the daily limit or were adjusted on "
+            told=f"{counts[worst]} of {of[worst]} closes moved beyond the daily limit, or are adjusted wrongly, on "
             f"{day_from_epoch(days[worst])}, at most {settings.max_moved_share:.0%} may: a unit changed, or "
             "an adjustment is missing",
         )

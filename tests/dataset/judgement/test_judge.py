@@ -211,3 +211,14 @@ def test_another_market_has_its_own_codes_sessions_and_moves(tmp_path: Path) -> 
         "closes_moved": TOLD,
         "stock_turnover_mismatched": TOLD,
     }
+
+
+def test_many_splits_on_one_day_are_no_fault(tmp_path: Path) -> None:
+    """Half of Tokyo's splits of a year are on the first sessions of April and October."""
+    frame, splitting = SOUND.copy(), CODES[5:15]
+    mine = frame["Code"].isin(splitting)
+    frame.loc[mine & (frame["Date"] < EARLIER), "Close"] *= 3
+    frame.loc[mine & (frame["Date"] < EARLIER), "TurnoverValue"] *= 3
+    frame.loc[mine & (frame["Date"] == EARLIER), "AdjustmentFactor"] = 1 / 3
+    assert judged(frame, tmp_path).faults == ()
+    assert judged(frame.drop(columns="AdjustmentFactor"), tmp_path).faults == ()
