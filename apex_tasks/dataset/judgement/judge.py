@@ -109,7 +109,8 @@ def _judge_codes(rows: MarketRows) -> Iterator[FoundFault]:
 
 
 def _with_severity(fault: FoundFault, rules: JudgementSettings) -> FoundFault:
-    return fault.model_copy(update={"stops": False}) if fault.fault in rules.warn_only else fault
+    """The fault as it is, or one that stops no month, whatever names it has."""
+    return fault.model_copy(update={"stops": False, "codes": ()}) if fault.fault in rules.warn_only else fault
 
 
 def _first_day(as_of: dt.date, lookback: int, market: MarketRules, calendar: TseCalendar) -> dt.date:

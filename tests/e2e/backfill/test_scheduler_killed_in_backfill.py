@@ -26,7 +26,7 @@ from apex_tasks.demo.market import write_demo_data
 from apex_tasks.published import audit
 from apex_tasks.published.ledger import read_published_ledger
 from apex_tasks.published.portfolio import published_dates
-from apex_tasks.settings import ScheduleSettings
+from apex_tasks.settings import Fault, JudgementSettings, ScheduleSettings
 from apex_tasks.store import Store
 from tests.support import bundle_factory
 from tests.support.garbage import garbage_after
@@ -64,9 +64,9 @@ SOUND, BROKEN, STOPPED, BY_HAND = MONTHS[-4:]
 
 
 SCHEDULE = ScheduleSettings(grace_days=0)
-
-
 """Unpausing must not start the slot of today's month."""
+JUDGEMENT = JudgementSettings(warn_only=tuple(Fault))
+"""The garbage passes to the end of the early steps, as a month did that only a threshold stops."""
 
 
 STOCKS, SESSIONS, KILL_AFTER = 130, 645, 7
@@ -188,6 +188,7 @@ def world(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "APEX_BUNDLE": str(market.bundle),
         "APEX_DATASET": str(delivery),
         "APEX_SCHEDULE__GRACE_DAYS": str(SCHEDULE.grace_days),
+        "APEX_JUDGEMENT__WARN_ONLY": ",".join(JUDGEMENT.warn_only),
     }
     with EmbeddedAirflow(
         tmp_path_factory.mktemp("airflow"), ROOT / "dags", ROOT / "plugins", environment
@@ -245,7 +246,7 @@ def story(world: World) -> Story:
 def plain(market: SmallMarket, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same months by the plain steps, in this process, on the good dataset."""
     home = tmp_path_factory.mktemp("plain")
-    settings = small_settings(home, schedule=SCHEDULE)
+    settings = small_settings(home, schedule=SCHEDULE, judgement=JUDGEMENT)
     for month in MONTHS:
         run(market, home, month, settings, cold_start=month == MONTHS[0])
     return home
@@ -374,7 +375,8 @@ def test_garbage_after_the_as_of_session_changed_no_byte(
         tmp_path / "dataset.parquet",
     )
     home = home_after(plain, tmp_path / "home", MONTHS[MONTHS.index(SOUND) - 1])
-    run(world.market, home, SOUND, small_settings(home, schedule=SCHEDULE), dataset=str(reaching_in))
+    settings = small_settings(home, schedule=SCHEDULE, judgement=JUDGEMENT)
+    run(world.market, home, SOUND, settings, dataset=str(reaching_in))
     for name in ("scores.parquet", "portfolio.csv", "orders.csv", "book.json", "run.json", "report.html"):
         assert portfolio(home, SOUND).sha256(name) != portfolio(plain, SOUND).sha256(name), name
 
