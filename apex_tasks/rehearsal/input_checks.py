@@ -9,6 +9,7 @@ import numpy as np
 from apex_tasks.bundle.channels import model_init_log
 from apex_tasks.bundle.manifest import FileStatus
 from apex_tasks.dataset.freshness import check_freshness
+from apex_tasks.dataset.judgement.judge import judge_dataset
 from apex_tasks.dataset.schema import day_from_epoch, open_dataset
 from apex_tasks.rehearsal.deployment import Deployment
 from apex_tasks.rehearsal.outcome import ItemOutcome, StageVerdict, done, failed, still_open
@@ -79,7 +80,7 @@ def months_rehearsed(deployment: Deployment) -> ItemOutcome:
 
 
 def dataset_fresh(deployment: Deployment) -> ItemOutcome:
-    """The as-of session of the next scheduled run is complete."""
+    """The as-of session of the next scheduled run is complete, and the dataset sound."""
     rebalance = deployment.next_rebalance
     as_of = deployment.calendar.as_of(rebalance)
     dataset = open_dataset(deployment.request.dataset)
@@ -90,7 +91,21 @@ def dataset_fresh(deployment: Deployment) -> ItemOutcome:
         return still_open(f"{evidence}no rows, {due}; the last date is {freshness.last_day}")
     evidence += f"{freshness.rows} rows, trailing median {freshness.median_rows:g}"
     least = f", at least {freshness.min_row_ratio:.0%} of it needed"
-    return done(evidence) if freshness.ready else still_open(evidence + least)
+    if not freshness.ready:
+        return still_open(evidence + least)
+    settings = deployment.request.settings
+    judgement = judge_dataset(
+        dataset,
+        as_of,
+        deployment.bundle.lookback,
+        settings.freshness,
+        settings.judgement,
+        deployment.calendar,
+    )
+    if judgement.stopping:
+        return failed(f"{evidence}; {'; '.join(str(fault) for fault in judgement.stopping)}")
+    told = f"; told: {'; '.join(judgement.warnings)}" if judgement.warnings else ""
+    return done(evidence + told)
 
 
 def dataset_covers_lookback(deployment: Deployment) -> ItemOutcome:

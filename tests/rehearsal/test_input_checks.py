@@ -137,6 +137,15 @@ def test_the_dataset_is_fresh_for_the_next_run_or_awaited(
     assert told in found[1]
 
 
+def test_a_delivery_that_is_not_sound_fails(deploy: Deploy, market: SmallMarket, tmp_path: Path) -> None:
+    closes = market.values("Close")
+    closes[market.dates >= AS_OF[OCTOBER]] *= 1000
+    dataset = market.changed(tmp_path / "thousands.parquet", Close=closes)
+    state, evidence = check_item("Dataset fresh for the next run", deploy(dataset=dataset, today=OCTOBER))
+    assert state is FAILED
+    assert "market_moved" in evidence
+
+
 def test_a_half_delivered_session_is_not_fresh(deploy: Deploy, market: SmallMarket, tmp_path: Path) -> None:
     few = sorted(set(market.codes))[:10]
     kept = [
