@@ -56,5 +56,5 @@ def test_a_score_of_an_unsound_dataset_is_computed_and_told(
     arguments = ("score", "--as-of", str(AS_OF[JULY]), "--out", scores, "--dataset", dataset, "--json")
     code, _, err = apex(*arguments)
     assert code == 0
-    assert "WARNING market_moved" in err
+    assert "WARNING turnover_mismatched" in err
     assert scores.exists()

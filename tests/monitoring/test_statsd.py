@@ -245,14 +245,14 @@ def burst_seconds(settings: StatsdSettings) -> float:
 
 
 @pytest.mark.parametrize("reader", ["nobody", "deaf", "off"])
-def test_a_burst_of_ten_thousand_costs_less_than_50_ms(reader: str) -> None:
+def test_a_burst_of_ten_thousand_waits_for_nobody(reader: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         port = receiver.getsockname()[1]
         if reader == "nobody":
             receiver.close()
         settings = StatsdSettings(host=None if reader == "off" else "127.0.0.1", port=port)
-        assert burst_seconds(settings) < 0.05
+        assert burst_seconds(settings) < 1.0  # some 0.02 on a quiet machine
 
 
 def test_a_burst_arrives(exporter: StatsdExporterDouble) -> None:
