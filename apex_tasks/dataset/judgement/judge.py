@@ -98,7 +98,8 @@ def _faults(
 
 
 def _judge_codes(rows: MarketRows) -> Iterator[FoundFault]:
-    unknown = sorted(code for code in rows.codes.tolist() if _TSE_CODE.fullmatch(code) is None)
+    used = rows.codes[np.unique(rows.stock)]  # a dictionary may list codes of other rows, or of none
+    unknown = sorted(code for code in used.tolist() if _TSE_CODE.fullmatch(code) is None)
     if unknown:
         yield FoundFault(
             fault=Fault.CODES_UNKNOWN,

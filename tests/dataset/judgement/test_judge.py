@@ -222,3 +222,12 @@ def test_many_splits_on_one_day_are_no_fault(tmp_path: Path) -> None:
     frame.loc[mine & (frame["Date"] == EARLIER), "AdjustmentFactor"] = 1 / 3
     assert judged(frame, tmp_path).faults == ()
     assert judged(frame.drop(columns="AdjustmentFactor"), tmp_path).faults == ()
+
+
+def test_codes_that_no_row_of_the_lookback_has_are_not_judged(tmp_path: Path) -> None:
+    frame = SOUND.assign(Code=pd.Categorical(SOUND["Code"], [*CODES, "7203.T"]))
+    old = SOUND[SOUND["Date"] == SESSIONS[0]].assign(
+        Date=dt.date(2020, 1, 6), Code=[f"OLD{n}" for n in range(60)]
+    )
+    assert judged(frame, tmp_path).faults == ()
+    assert judged(pd.concat([old, SOUND]), tmp_path).faults == ()
