@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,8 @@ from apex_tasks.dataset.judgement.faults import FoundFault, shown
 from apex_tasks.dataset.price_features.definitions import PRICE_FEATURES
 from apex_tasks.settings import Fault, FeaturesMode, JudgementSettings
 
-MARKET_FEATURES = ("mkt_", "market_", "topix_", "nikkei_")
-"""First parts of the names of features that have one value for all stocks by nature."""
+MARKET_FEATURES = re.compile(r"(mkt|market|topix|nikkei)_|.*_days_since")
+"""Names of features that have one value for all stocks by nature: of the market, and days since a publication."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _empty(
     varies: npt.NDArray[np.bool_],
     mode: FeaturesMode,
 ) -> Iterator[FoundFault]:
-    of_the_market = np.array([name.startswith(MARKET_FEATURES) for name in names])
+    of_the_market = np.array([MARKET_FEATURES.match(name) is not None for name in names])
     without, constant = supplied & (present == 0), supplied & (present > 0) & ~varies & ~of_the_market
     missing = without | constant
     if not missing.any():

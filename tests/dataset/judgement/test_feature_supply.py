@@ -11,7 +11,7 @@ from apex_tasks.dataset.features.feature_plan import FeaturePlan, FeatureSource,
 from apex_tasks.dataset.judgement.feature_supply import SupplyCounts, filled_share, judge_features
 from apex_tasks.settings import FeaturesMode, JudgementSettings
 
-NAMES = ("rsi_14", "returns_5d", "mkt_ret_1d", "margin_flag")
+NAMES = ("rsi_14", "returns_5d", "mkt_ret_1d", "margin_flag", "dmi_days_since_pub")
 PLAN = FeaturePlan(
     sources=tuple(FeatureSource(feature=name, kind=SourceKind.COLUMN, left=name) for name in NAMES)
 )
@@ -21,6 +21,7 @@ DAYS = [dt.date(2025, 10, 1) + dt.timedelta(days=number) for number in range(10)
 def sound() -> np.ndarray:
     values = np.random.default_rng(3).normal(size=(len(DAYS), len(NAMES), 50)).astype(np.float32)
     values[:, 2] = values[:, 2, :1]  # one value for all stocks, as a feature of the market has
+    values[:, 4] = values[:, 4, :1]
     values[:, 3] = values[:, 3] > 1.5  # a flag that is rare
     values[3, 3] = 0.0  # and nobody has on one day
     values[:, 3, :5] = np.nan  # what is null everywhere is usual
@@ -76,7 +77,7 @@ def test_the_share_of_filled_cells_counts_all_days_and_features() -> None:
     counts = SupplyCounts(len(NAMES))
     for day, features in zip(DAYS, sound(), strict=True):
         counts.add(day, features)
-    assert filled_share(counts.supply()) == pytest.approx(5 / 200)
+    assert filled_share(counts.supply()) == pytest.approx(5 / 250)
 
 
 def test_a_price_feature_with_holes_is_told_and_a_sparse_column_of_another_kind_is_not() -> None:
