@@ -1,6 +1,7 @@
 import json
 import re
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 
 from apex_tasks.dataset.features.feature_aliases import packaged_aliases
 from apex_tasks.dataset.features.feature_plan import FeatureList, packaged_feature_groups, resolve_features
+from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.demo.defaults import DEFAULT_SESSIONS, DEFAULT_STOCKS
 from apex_tasks.demo.market import NOTICE, write_demo_data
 from apex_tasks.demo.price_paths import (
@@ -20,9 +22,11 @@ from apex_tasks.demo.price_paths import (
 )
 from apex_tasks.demo.signals import ALPHA_LOADINGS, WITHOUT_OPERATING_PROFIT, published_columns
 from apex_tasks.market.calendar import TseCalendar
+from apex_tasks.monthly.check_dataset import check_dataset
 from apex_tasks.refusal import Refusal
-from apex_tasks.settings import FeaturesMode
+from apex_tasks.settings import FeaturesMode, load_settings
 from apex_tasks.statistics.rank_ic import rank_ic
+from tests.support import bundle_factory
 from tests.support.paths import ROOT
 
 END = date(2025, 10, 31)
@@ -264,3 +268,14 @@ def test_production_size_has_the_expected_shape(tmp_path):
     assert made.stocks == 3_863
     assert 680_000 < made.rows < 3_863 * 190
     assert json.dumps(made.rows)  # a plain int, fit for the command line's --json
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_months_judgement_finds_no_fault(tmp_path: Path, seed: int) -> None:
+    """Splits, listings, delistings, suspensions and missing rows are no faults; all 89 features are judged."""
+    data = write_demo_data(tmp_path / "dataset.parquet", stocks=300, sessions=500, seed=seed)
+    bundle = bundle_factory.Draft().folder(tmp_path / "bundle")
+    for as_of in (data.last_session, TseCalendar.load().previous_session(data.last_session)):
+        judgement = check_dataset(open_dataset(data.dataset), as_of, str(bundle), load_settings())
+        assert [str(fault) for fault in judgement.faults] == []
