@@ -10,26 +10,27 @@ import numpy.typing as npt
 
 from apex_tasks.dataset.judgement.faults import FoundFault, shown
 from apex_tasks.dataset.judgement.market_rows import MarketRows
-from apex_tasks.dataset.schema import day_from_epoch, days_since_epoch
+from apex_tasks.dataset.schema import day_from_epoch
 from apex_tasks.market.calendar import SESSIONS_WITHOUT_TRADING
 from apex_tasks.settings import Fault, FreshnessSettings, JudgementSettings
 
 Counts = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.int16]
+"""Number of each row's day among the sessions, see `MarketRows.positions`."""
 
 
 def judge_completeness(
     rows: MarketRows,
+    position: Positions,
     sessions: Sequence[dt.date],
     freshness: FreshnessSettings,
     settings: JudgementSettings,
 ) -> Iterator[FoundFault]:
     """Compare the as-of session, the last of `sessions`, with those before it, and all of them with each other."""
-    days = np.array([days_since_epoch(day) for day in sessions], dtype=np.int32)
-    there = np.isin(rows.days, days)
-    position = np.searchsorted(days, rows.days[there])
-    every = _counts(position, np.ones(len(position), bool), len(days))
-    closes = _counts(position, np.isfinite(rows.close[there]), len(days))
-    volumes = _counts(position, np.isfinite(rows.volume[there]), len(days))
+    there = position >= 0
+    every = np.bincount(position[there], minlength=len(sessions))
+    closes = np.bincount(position[there & np.isfinite(rows.close)], minlength=len(sessions))
+    volumes = np.bincount(position[there & np.isfinite(rows.volume)], minlength=len(sessions))
     trailing, as_of = freshness.trailing_sessions, sessions[-1]
     yield from _judge_as_of(
         Fault.PRICES_MISSING, "closes", closes, settings.min_priced_ratio, trailing, as_of
@@ -40,11 +41,11 @@ def judge_completeness(
     yield from _judge_earlier(every, closes, sessions, settings)
 
 
-def judge_calendar(rows: MarketRows, sessions: Sequence[dt.date]) -> Iterator[FoundFault]:
+def judge_calendar(
+    rows: MarketRows, position: Positions, sessions: Sequence[dt.date]
+) -> Iterator[FoundFault]:
     """Find rows on days without trading, which shifted dates have, and sessions without a row."""
-    days = np.array([days_since_epoch(day) for day in sessions], dtype=np.int32)
-    within = rows.days[(rows.days >= days[0]) & (rows.days <= days[-1])]
-    closed = within[~np.isin(within, days)]
+    closed = rows.days[position < 0]
     if len(closed):
         yield FoundFault(
             fault=Fault.OFF_SESSION_ROWS,
@@ -53,13 +54,13 @@ def judge_calendar(rows: MarketRows, sessions: Sequence[dt.date]) -> Iterator[Fo
             told=f"{len(closed)} rows on days that are no session: {shown(map(day_from_epoch, np.unique(closed)))}; "
             "the dates are probably shifted",
         )
-    if not len(within):
-        return
-    began = within.min()
+    number = np.bincount(position[position >= 0], minlength=len(sessions))
+    began = int(np.argmax(number > 0))
     # The as-of session itself is `judge_completeness`'s: it may still be delivered.
-    earlier = list(zip(sessions, days, strict=True))[:-1]
-    absent = [day for day, number in earlier if number >= began and number not in within]
-    if absent:
+    absent = [
+        day for day, rows_of_day in zip(sessions[began:-1], number[began:-1], strict=True) if not rows_of_day
+    ]
+    if absent and number.any():
         yield FoundFault(
             fault=Fault.SESSIONS_ABSENT,
             count=len(absent),
@@ -69,18 +70,15 @@ def judge_calendar(rows: MarketRows, sessions: Sequence[dt.date]) -> Iterator[Fo
 
 
 def judge_repetition(
-    rows: MarketRows, sessions: Sequence[dt.date], settings: JudgementSettings
+    rows: MarketRows, position: Positions, sessions: Sequence[dt.date], settings: JudgementSettings
 ) -> Iterator[FoundFault]:
     """Find sessions on which stocks repeat close and volume of an earlier one, which no trading does."""
-    days = np.array([days_since_epoch(day) for day in sessions], dtype=np.int32)
-    position = np.searchsorted(days, rows.days)
-    known = (position < len(days)) & (days[np.minimum(position, len(days) - 1)] == rows.days)
-    known &= np.isfinite(rows.close) & np.isfinite(rows.volume)
+    known = (position >= 0) & np.isfinite(rows.close) & np.isfinite(rows.volume)
     yield from _repeats_an_earlier(rows, position, known, sessions, settings)
     pair = (rows.stock[1:] == rows.stock[:-1]) & known[1:] & known[:-1] & (position[1:] == position[:-1] + 1)
     same = pair & (rows.close[1:] == rows.close[:-1]) & (rows.volume[1:] == rows.volume[:-1])
-    pairs, repeated = np.bincount(position[1:][pair], minlength=len(days)), np.zeros(len(days), np.int64)
-    repeated += np.bincount(position[1:][same], minlength=len(days))
+    pairs = np.bincount(position[1:][pair], minlength=len(sessions))
+    repeated = np.bincount(position[1:][same], minlength=len(sessions))
     share = repeated[:-1] / np.maximum(pairs[:-1], 1)
     found = np.flatnonzero((share > settings.max_repeated_share) & (repeated[:-1] > 1))
     if len(found):
@@ -94,35 +92,34 @@ def judge_repetition(
 
 
 def judge_gaps(
-    rows: MarketRows, sessions: Sequence[dt.date], settings: JudgementSettings
+    rows: MarketRows, position: Positions, sessions: Sequence[dt.date], settings: JudgementSettings
 ) -> Iterator[FoundFault]:
     """Count the rows that stocks of the as-of session lack since their first: their windows reach further back."""
-    days = np.intersect1d(
-        [days_since_epoch(day) for day in sessions], rows.days
-    )  # absent ones are told as such
-    if days_since_epoch(sessions[-1]) not in days:
+    there = position >= 0
+    stock, at = rows.stock[there], position[there]
+    present = np.bincount(at, minlength=len(sessions)) > 0  # absent sessions are told as such
+    if not present[-1]:
         return
-    there = np.isin(rows.days, days)
-    stock, position = rows.stock[there], np.searchsorted(days, rows.days[there])
-    first = np.full(len(rows.codes), len(days))
-    np.minimum.at(first, stock, position)
-    listed = np.zeros(len(rows.codes), dtype=bool)
-    listed[stock[position == len(days) - 1]] = True
-    expected = int((len(days) - first[listed]).sum())
-    missing = expected - int(listed[stock].sum())
+    sessions_left = np.cumsum(present[::-1])[::-1]  # from each session to the as-of session
+    last = np.flatnonzero(at == len(sessions) - 1)
+    begins = np.flatnonzero(np.r_[True, stock[1:] != stock[:-1]])
+    first = begins[np.searchsorted(begins, last, side="right") - 1]
+    possible = sessions_left[at[first]]
+    expected, missing = int(possible.sum()), int((possible - (last - first + 1)).sum())
+    listed = len(last)
     if expected and missing > settings.max_missing_rows * expected:
         yield FoundFault(
             fault=Fault.ROWS_MISSING,
             count=missing,
             stops=False,
-            told=f"{missing} of {expected} rows are missing within the histories of {int(listed.sum())} stocks, "
+            told=f"{missing} of {expected} rows are missing within the histories of {listed} stocks, "
             f"at most {settings.max_missing_rows:.0%} expected",
         )
 
 
 def _repeats_an_earlier(
     rows: MarketRows,
-    position: npt.NDArray[np.integer],
+    position: Positions,
     known: npt.NDArray[np.bool_],
     sessions: Sequence[dt.date],
     settings: JudgementSettings,
@@ -142,10 +139,6 @@ def _repeats_an_earlier(
             told=f"{repeated[worst]} of {stocks} stocks have on {sessions[-1]} the close and volume of "
             f"{sessions[worst]}, at most {settings.max_repeated_share:.0%} may",
         )
-
-
-def _counts(position: npt.NDArray[np.integer], counted: npt.NDArray[np.bool_], sessions: int) -> Counts:
-    return np.bincount(position[counted], minlength=sessions)
 
 
 def _judge_as_of(

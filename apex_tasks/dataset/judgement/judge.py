@@ -84,13 +84,14 @@ def _faults(
     rules: JudgementSettings,
     features: JudgedFeatures | None,
 ) -> Iterator[FoundFault]:
-    yield from judge_completeness(rows, sessions, freshness, rules)
+    position = rows.positions(sessions)
+    yield from judge_completeness(rows, position, sessions, freshness, rules)
     if rules.market is MarketRules.TSE:
-        yield from judge_calendar(rows, sessions)
+        yield from judge_calendar(rows, position, sessions)
         yield from _judge_codes(rows)
-    yield from judge_gaps(rows, sessions, rules)
-    yield from judge_repetition(rows, sessions, rules)
-    yield from judge_moves(rows, sessions, rules)
+    yield from judge_gaps(rows, position, sessions, rules)
+    yield from judge_repetition(rows, position, sessions, rules)
+    yield from judge_moves(rows, position, rules)
     yield from judge_adjustments(rows)
     yield from judge_turnover(rows, sessions[-1], rules)
     if features is not None:
@@ -98,8 +99,9 @@ def _faults(
 
 
 def _judge_codes(rows: MarketRows) -> Iterator[FoundFault]:
-    used = rows.codes[np.unique(rows.stock)]  # a dictionary may list codes of other rows, or of none
-    unknown = sorted(code for code in used.tolist() if _TSE_CODE.fullmatch(code) is None)
+    used = np.zeros(len(rows.codes), dtype=bool)  # a dictionary may list codes of other rows, or of none
+    used[rows.stock] = True
+    unknown = sorted(code for code in rows.codes[used].tolist() if _TSE_CODE.fullmatch(code) is None)
     if unknown:
         yield FoundFault(
             fault=Fault.CODES_UNKNOWN,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,14 @@ class MarketRows:
     adjusted_close: Floats | None
     factor: Floats | None
 
+    def positions(self, sessions: Sequence[dt.date]) -> npt.NDArray[np.int16]:
+        """Number of each row's day among ascending sessions, ``(n_rows,)``; -1 on a day that is none of them."""
+        days = np.array([days_since_epoch(day) for day in sessions], dtype=np.int32)
+        first, last = min(days[0], self.days.min(initial=days[0])), max(days[-1], self.days.max(initial=0))
+        number = np.full(last - first + 1, -1, dtype=np.int16)  # far faster than a search for every row
+        number[days - first] = np.arange(len(days), dtype=np.int16)
+        return number[self.days - first]
+
     def names(self, rows: npt.NDArray[np.integer]) -> tuple[str, ...]:
         """Distinct codes of some rows, ascending."""
         return tuple(np.unique(self.codes[self.stock[rows]]).tolist())
@@ -76,7 +85,7 @@ def read_market_rows(dataset: DatasetFile, first: dt.date, last: dt.date) -> Mar
     codes = table[CODE].unify_dictionaries().combine_chunks()
     stock = codes.indices.to_numpy().astype(np.int32)
     days = np.concatenate([np.empty(0, np.int32), *all_days])
-    order = np.lexsort((days, stock))
+    order = _by_stock_then_day(stock, days)
     values = {
         name: _positive(table[name].cast(pa.float64(), safe=False).to_numpy()[order]) for name in columns[2:]
     }
@@ -90,6 +99,14 @@ def read_market_rows(dataset: DatasetFile, first: dt.date, last: dt.date) -> Mar
         adjusted_close=values.get(ADJUSTMENT_CLOSE),
         factor=values.get(ADJUSTMENT_FACTOR),
     )
+
+
+def _by_stock_then_day(stock: npt.NDArray[np.int32], days: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Usual files are sorted by Date already, which saves one sort; 16 bits are sorted by radix."""
+    if len(days) and bool((np.diff(days) < 0).any()):
+        return np.lexsort((days, stock))
+    small = stock.astype(np.uint16) if len(stock) and stock.max() < 2**16 else stock
+    return np.argsort(small, kind="stable")
 
 
 def _positive(values: Floats) -> Floats:

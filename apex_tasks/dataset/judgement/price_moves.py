@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ MIN_STOCKS_FOR_UNITS = 20
 
 
 def judge_moves(
-    rows: MarketRows, sessions: Sequence[dt.date], settings: JudgementSettings
+    rows: MarketRows, position: npt.NDArray[np.int16], settings: JudgementSettings
 ) -> Iterator[FoundFault]:
     """Compare every close with the one before it, on the basis that the file itself gives.
 
@@ -47,12 +47,12 @@ def judge_moves(
     now, before = priced[1:], priced[:-1]
     same = rows.stock[now] == rows.stock[before]
     now, before = now[same], before[same]
-    moves = _Moves(rows, now, before, sessions)
+    moves = _Moves(rows, now, before, position)
     beyond, harmless = moves.unexplained(settings.market)
     accepted = np.isin(moves.labels(), sorted(settings.accepted_moves)) if settings.accepted_moves else False
     in_question = beyond & ~np.asarray(accepted)
     contradicted = moves.contradicted()
-    yield from _market_moved(rows, now[beyond | (contradicted & ~harmless)], now, settings)
+    yield from _market_moved(rows, now[beyond | (contradicted & ~harmless)], now, position, settings)
     if in_question.any():
         hit = now[in_question]
         yield FoundFault(
@@ -135,11 +135,10 @@ class _Moves:
         rows: MarketRows,
         now: npt.NDArray[np.int64],
         before: npt.NDArray[np.int64],
-        sessions: Sequence[dt.date],
+        position: npt.NDArray[np.int16],
     ) -> None:
         self.rows, self.now, self.before = rows, now, before
-        days = np.array([days_since_epoch(day) for day in sessions], dtype=np.int32)
-        self.gap = np.searchsorted(days, rows.days[now]) - np.searchsorted(days, rows.days[before])
+        self.gap = position[now] - position[before]
         ones = np.ones(len(now))
         self.by_factor, self.has_factor = ones, np.zeros(len(now), dtype=bool)
         if rows.factor is not None:
@@ -165,7 +164,9 @@ class _Moves:
     def unexplained(self, market: MarketRules) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Closes that no basis explains, and those that AdjustmentClose explains where AdjustmentFactor does not."""
         before = self.rows.close[self.before]
-        by_factor = self._beyond(before * self.by_factor, market) | ~self.has_factor
+        by_factor = ~self.has_factor
+        if self.has_factor.any():
+            by_factor |= self._beyond(before * self.by_factor, market)
         odd = np.flatnonzero(np.abs(self.log_step) > LARGE_STEP)
         odd = odd[_distance_to_split(self.log_step[odd]) >= SPLIT_ROUNDING + self.rounding[odd]]
         by_adjusted = self._beyond(before * self.by_adjusted, market)
@@ -228,20 +229,22 @@ def _market_moved(
     rows: MarketRows,
     hit: npt.NDArray[np.int64],
     judged: npt.NDArray[np.int64],
+    position: npt.NDArray[np.int16],
     settings: JudgementSettings,
 ) -> Iterator[FoundFault]:
-    days, counts = np.unique(rows.days[hit], return_counts=True)
-    all_days, all_counts = np.unique(rows.days[judged], return_counts=True)
-    of = all_counts[np.searchsorted(all_days, days)]
+    number = position + 1  # rows on days that are no session count together
+    counts, of = (np.bincount(number[which], minlength=1) for which in (hit, judged))
+    counts = np.pad(counts, (0, len(of) - len(counts)))
     many = (counts >= MIN_MARKET_STOCKS) & (counts > settings.max_moved_share * of)
     if many.any():
-        worst = int(np.argmax(np.where(many, counts / of, 0)))
+        worst = int(np.argmax(np.where(many, counts / np.maximum(of, 1), 0)))
+        day = day_from_epoch(rows.days[hit[number[hit] == worst][0]])
         yield FoundFault(
             fault=Fault.MARKET_MOVED,
             count=int(many.sum()),
             stops=True,
             told=f"{counts[worst]} of {of[worst]} closes moved beyond the daily limit, or are adjusted wrongly, on "
-            f"{day_from_epoch(days[worst])}, at most {settings.max_moved_share:.0%} may: a unit changed, or "
+            f"{day}, at most {settings.max_moved_share:.0%} may: a unit changed, or "
             "an adjustment is missing",
         )
 
