@@ -78,7 +78,11 @@ def test_a_failed_part_fails_the_whole(market: SmallMarket, tmp_path: Path) -> N
     log = list[str]()
     report = rehearse(day_zero(market, tmp_path / "home", log, dataset=str(hole)))
     assert report.verdict is StageVerdict.FAILED
-    assert report.problems == ("Months rehearsed: 2 rebalances instead of 3: missing 2025-09-01",)
+    assert report.problems == (
+        "Months rehearsed: 2 rebalances instead of 3: missing 2025-09-01",
+        "Dataset fresh for the next run: rebalance 2025-10-01, as-of 2025-09-30: 120 rows, trailing median 120; "
+        "sessions_absent: 1 sessions without a row: 2025-09-01",
+    )
     assert any(line.startswith("✘ failed Months rehearsed") for line in log)
     with pytest.raises(CheckFailed, match=r"the rehearsal failed.*missing 2025-09-01.*day-zero.md"):
         report.require_passed()
