@@ -110,4 +110,7 @@ def _by_stock_then_day(stock: npt.NDArray[np.int32], days: npt.NDArray[np.int32]
 
 
 def _positive(values: Floats) -> Floats:
-    return np.where((values > 0) & (values < np.inf), values, np.nan)
+    missing = ~((values > 0) & (values < np.inf))
+    if missing.any():
+        values[missing] = np.nan
+    return values

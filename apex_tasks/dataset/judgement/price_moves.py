@@ -152,7 +152,9 @@ class _Moves:
             self.by_adjusted = np.where(np.isfinite(step), step, 1.0)
             rounding = ROUNDING_JPY / adjusted[before] + ROUNDING_JPY / adjusted[now]
             self.rounding = np.where(np.isfinite(rounding), rounding, 0.0)
-        self.log_step = np.log(self.by_adjusted)
+        self.log_step = np.zeros(len(now))
+        stepped = np.flatnonzero(self.by_adjusted != 1.0)
+        self.log_step[stepped] = np.log(self.by_adjusted[stepped])
         # AdjustmentFactor is the exchange's own word; where it is missing the file has the step alone.
         self.base = rows.close[before] * np.where(self.has_factor, self.by_factor, self.by_adjusted)
 
