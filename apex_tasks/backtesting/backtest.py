@@ -15,7 +15,7 @@ from apex_tasks.backtesting.simulation import Plan, Simulation, simulate_live, s
 from apex_tasks.bundle import ResolvedBundle, read_bundle, resolve_bundle
 from apex_tasks.bundle.checkpoint import load_checkpoint
 from apex_tasks.dataset.features.feature_plan import SourceKind
-from apex_tasks.dataset.judgement.judge import judge_dataset
+from apex_tasks.dataset.judgement.judge import judge_prices
 from apex_tasks.dataset.price_features.origin import LEVEL_FEATURES
 from apex_tasks.dataset.prices.daily_prices import ADJUSTMENT, ADV, check_units, read_prices
 from apex_tasks.dataset.prices.price_history import PRICE_HISTORY_DAYS, PriceHistory
@@ -302,16 +302,9 @@ def _warnings(market: Market, simulation: Simulation) -> list[str]:
 
 def _dataset_warnings(market: Market) -> list[str]:
     """What the judgement says of the whole period; a backtest is told, and refused only what cannot be read."""
-    settings = market.request.settings
-    last = market.days[-1]
-    judgement = judge_dataset(
-        market.dataset,
-        last,
-        len(market.calendar.sessions(market.days[0], last)),
-        settings.freshness,
-        settings.judgement,
-        market.calendar,
-    )
+    first, last = market.days[0], market.days[-1]
+    sessions = len(market.calendar.sessions(first, last))
+    judgement = judge_prices(market.dataset, last, market.request.settings, market.calendar, sessions)
     return [str(fault) for fault in judgement.faults]
 
 

@@ -182,14 +182,11 @@ def score_command(
 
 def _tell_of_dataset(path: str, as_of: dt.date, settings: ApexSettings) -> None:
     """What a month would be refused or told: `apex score` reproduces v0.1.0, so it only tells."""
-    from apex_tasks.dataset.judgement.judge import PRICE_LOOKBACK, judge_dataset
+    from apex_tasks.dataset.judgement.judge import judge_prices
     from apex_tasks.dataset.schema import open_dataset
     from apex_tasks.market.calendar import TseCalendar
 
-    judgement = judge_dataset(
-        open_dataset(path), as_of, PRICE_LOOKBACK, settings.freshness, settings.judgement, TseCalendar.load()
-    )
-    for fault in judgement.faults:
+    for fault in judge_prices(open_dataset(path), as_of, settings, TseCalendar.load()).faults:
         err.print(f"WARNING {fault}", markup=False, soft_wrap=True)
 
 

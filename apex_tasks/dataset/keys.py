@@ -107,7 +107,7 @@ def scan_keys(dataset: DatasetFile, last: dt.date, *, new_history_after: int | N
     rank[by_name] = np.arange(len(by_name), dtype=np.int32)
     code_index = rank[code_index]
     all_days = _concatenate(days)
-    order = _order_by_code_then_day(code_index, all_days)
+    order = order_by_code_then_day(code_index, all_days)
     code_index, all_days = code_index[order], all_days[order]
     _refuse_duplicates(dataset, names[by_name], code_index, all_days)
     history = history_numbers(code_index, all_days, new_history_after)
@@ -137,10 +137,10 @@ def _number_codes(column: pa.ChunkedArray, code_numbers: dict[str, int]) -> npt.
     return _concatenate(chunks)
 
 
-def _order_by_code_then_day(
+def order_by_code_then_day(
     code_index: npt.NDArray[np.int32], days: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.int64]:
-    """Stable sort by Code, then Date; usual files are sorted by Date already, which saves one sort."""
+    """Stable sort of rows by Code, then Date; usual files are sorted by Date already, which saves one sort."""
     if len(days) and bool((np.diff(days) < 0).any()):
         return np.lexsort((days, code_index))
     small = code_index.astype(np.uint16) if len(code_index) and code_index.max() < 2**16 else code_index

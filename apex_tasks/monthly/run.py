@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from apex_tasks.bundle import ResolvedBundle
 from apex_tasks.dataset.freshness import check_freshness
-from apex_tasks.dataset.judgement.judge import PRICE_LOOKBACK, judge_dataset
+from apex_tasks.dataset.judgement.judge import judge_prices
 from apex_tasks.dataset.progress import ReportProgress
 from apex_tasks.dataset.schema import open_dataset
 from apex_tasks.market.calendar import TseCalendar
@@ -98,10 +98,8 @@ class MonthlyRun:
         freshness = check_freshness(dataset, self.request.as_of, self.request.settings.freshness)
         if not freshness.ready:
             raise freshness.refusal()
-        settings = self.request.settings
-        judge_dataset(
-            dataset, self.request.as_of, PRICE_LOOKBACK, settings.freshness, settings.judgement, self.calendar
-        ).require_sound(self.request.dataset)
+        judgement = judge_prices(dataset, self.request.as_of, self.request.settings, self.calendar)
+        judgement.require_sound(self.request.dataset)
 
     @_measured
     def validate_bundle(self) -> str:

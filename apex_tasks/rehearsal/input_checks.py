@@ -9,7 +9,7 @@ import numpy as np
 from apex_tasks.bundle.channels import model_init_log
 from apex_tasks.bundle.manifest import FileStatus
 from apex_tasks.dataset.freshness import check_freshness
-from apex_tasks.dataset.judgement.judge import judge_dataset
+from apex_tasks.dataset.judgement.judge import judge_prices
 from apex_tasks.dataset.schema import day_from_epoch, open_dataset
 from apex_tasks.rehearsal.deployment import Deployment
 from apex_tasks.rehearsal.outcome import ItemOutcome, StageVerdict, done, failed, still_open
@@ -93,14 +93,8 @@ def dataset_fresh(deployment: Deployment) -> ItemOutcome:
     least = f", at least {freshness.min_row_ratio:.0%} of it needed"
     if not freshness.ready:
         return still_open(evidence + least)
-    settings = deployment.request.settings
-    judgement = judge_dataset(
-        dataset,
-        as_of,
-        deployment.bundle.lookback,
-        settings.freshness,
-        settings.judgement,
-        deployment.calendar,
+    judgement = judge_prices(
+        dataset, as_of, deployment.request.settings, deployment.calendar, deployment.bundle.lookback
     )
     if judgement.stopping:
         return failed(f"{evidence}; {'; '.join(str(fault) for fault in judgement.stopping)}")

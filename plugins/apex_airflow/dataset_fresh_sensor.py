@@ -29,7 +29,7 @@ class DatasetFreshSensor(BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once at the prices, volumes and dates up to the as-of session; no feature is decoded."""
         from apex_tasks.dataset.freshness import check_freshness
-        from apex_tasks.dataset.judgement.judge import PRICE_LOOKBACK, judge_dataset
+        from apex_tasks.dataset.judgement.judge import judge_prices
         from apex_tasks.dataset.schema import open_dataset
         from apex_tasks.market.calendar import TseCalendar
         from apex_tasks.monthly.admission import require_newest
@@ -42,14 +42,7 @@ class DatasetFreshSensor(BaseSensorOperator):
         try:
             dataset = open_dataset(request.dataset)
             state = check_freshness(dataset, request.as_of, settings.freshness)
-            judgement = judge_dataset(
-                dataset,
-                request.as_of,
-                PRICE_LOOKBACK,
-                settings.freshness,
-                settings.judgement,
-                TseCalendar.load(),
-            )
+            judgement = judge_prices(dataset, request.as_of, settings, TseCalendar.load())
             refusal = state.refusal() if not state.ready else judgement.refusal(request.dataset)
             waits = not state.ready or judgement.may_mend_itself
         except Refusal as unreadable:

@@ -77,12 +77,6 @@ class DatasetJudgement(FrozenModel):
         found = {fault.fault: fault.count for fault in self.faults}
         return {str(kind): found.get(kind, 0) for kind in Fault}
 
-    def having(self, fault: FoundFault) -> DatasetJudgement:
-        """The same with one more fault."""
-        order = list(Fault)
-        faults = sorted((*self.faults, fault), key=lambda found: order.index(found.fault))
-        return self.model_copy(update={"faults": tuple(faults)})
-
     @property
     def may_mend_itself(self) -> bool:
         """Whether all that stops a month is what a delivery under way looks like."""

@@ -22,7 +22,14 @@ from apex_tasks.dataset.judgement.market_rows import MarketRows, read_market_row
 from apex_tasks.dataset.judgement.price_moves import judge_adjustments, judge_moves, judge_turnover
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, days_since_epoch
 from apex_tasks.market.calendar import TseCalendar
-from apex_tasks.settings import Fault, FeaturesMode, FreshnessSettings, JudgementSettings, MarketRules
+from apex_tasks.settings import (
+    ApexSettings,
+    Fault,
+    FeaturesMode,
+    FreshnessSettings,
+    JudgementSettings,
+    MarketRules,
+)
 
 PRICE_LOOKBACK = 180
 """Sessions that are judged where no bundle says how many its model reads."""
@@ -64,17 +71,26 @@ def judge_dataset(
     sessions = _sessions(rows, first, as_of, rules.market, calendar)[-lookback:]
     today = rows.days == days_since_epoch(as_of)
     faults = [_with_severity(fault, rules) for fault in _faults(rows, sessions, freshness, rules, features)]
-    judgement = DatasetJudgement(
+    order = list(Fault)
+    return DatasetJudgement(
         as_of=as_of,
         sessions=len(sessions),
         rows=int(today.sum()),
         priced=int(np.isfinite(rows.close[today]).sum()),
         traded=int(np.isfinite(rows.volume[today]).sum()),
-        faults=(),
+        faults=tuple(sorted(faults, key=lambda found: order.index(found.fault))),
     )
-    for fault in faults:
-        judgement = judgement.having(fault)
-    return judgement
+
+
+def judge_prices(
+    dataset: DatasetFile,
+    as_of: dt.date,
+    settings: ApexSettings,
+    calendar: TseCalendar,
+    lookback: int = PRICE_LOOKBACK,
+) -> DatasetJudgement:
+    """Judge prices, volumes and dates by the settings in force; see `judge_dataset`."""
+    return judge_dataset(dataset, as_of, lookback, settings.freshness, settings.judgement, calendar)
 
 
 def _faults(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from apex_tasks.dataset.keys import order_by_code_then_day
 from apex_tasks.dataset.schema import (
     ADJUSTMENT_CLOSE,
     ADJUSTMENT_FACTOR,
@@ -85,7 +86,7 @@ def read_market_rows(dataset: DatasetFile, first: dt.date, last: dt.date) -> Mar
     codes = table[CODE].unify_dictionaries().combine_chunks()
     stock = codes.indices.to_numpy().astype(np.int32)
     days = np.concatenate([np.empty(0, np.int32), *all_days])
-    order = _by_stock_then_day(stock, days)
+    order = order_by_code_then_day(stock, days)
     values = {
         name: _positive(table[name].cast(pa.float64(), safe=False).to_numpy()[order]) for name in columns[2:]
     }
@@ -99,14 +100,6 @@ def read_market_rows(dataset: DatasetFile, first: dt.date, last: dt.date) -> Mar
         adjusted_close=values.get(ADJUSTMENT_CLOSE),
         factor=values.get(ADJUSTMENT_FACTOR),
     )
-
-
-def _by_stock_then_day(stock: npt.NDArray[np.int32], days: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Usual files are sorted by Date already, which saves one sort; 16 bits are sorted by radix."""
-    if len(days) and bool((np.diff(days) < 0).any()):
-        return np.lexsort((days, stock))
-    small = stock.astype(np.uint16) if len(stock) and stock.max() < 2**16 else stock
-    return np.argsort(small, kind="stable")
 
 
 def _positive(values: Floats) -> Floats:

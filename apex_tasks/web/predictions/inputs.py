@@ -17,7 +17,7 @@ from apex_tasks.bundle.archive import MANIFEST_LOCK
 from apex_tasks.bundle.checkpoint import load_checkpoint
 from apex_tasks.bundle.manifest import verify_manifest
 from apex_tasks.dataset.freshness import check_freshness
-from apex_tasks.dataset.judgement.judge import PRICE_LOOKBACK, judge_dataset
+from apex_tasks.dataset.judgement.judge import judge_prices
 from apex_tasks.dataset.keys import scan_keys
 from apex_tasks.dataset.schema import DatasetFile, day_from_epoch, open_dataset
 from apex_tasks.market.calendar import FIRST_DAY, LAST_DAY, TseCalendar
@@ -171,11 +171,7 @@ class InputSource:
         return FIRST_DAY <= day <= LAST_DAY and self.calendar.is_session(day)
 
     def _is_sound(self, dataset: DatasetFile, day: dt.date) -> bool:
-        settings = self.settings
-        judgement = judge_dataset(
-            dataset, day, PRICE_LOOKBACK, settings.freshness, settings.judgement, self.calendar
-        )
-        return not judgement.stopping
+        return not judge_prices(dataset, day, self.settings, self.calendar).stopping
 
     def _newest_complete(self, sessions: tuple[dt.date, ...], dataset: DatasetFile) -> dt.date | None:
         for day in reversed(sessions[-COMPLETE_SEARCH:]):
